@@ -1,0 +1,31 @@
+/*
+ * Errors that say what was wrong, not only which errno.
+ *
+ * A function that can fail for a reason a user can mend returns 0 (or a positive value) on success
+ * and -errno on failure, takes `struct err *e` as its last argument and fills it. Callers wrap the
+ * message with their own context on the way up; only a main or an event loop prints it.
+ */
+#ifndef BULKHEAD_ERR_H
+#define BULKHEAD_ERR_H
+
+struct err {
+    int code; /* positive errno */
+    char msg[480];
+};
+
+#define ERR_INIT                                                                                   \
+    {                                                                                              \
+        0, ""                                                                                      \
+    }
+#define must_check __attribute__((warn_unused_result))
+
+/* Sets the message; returns -code. `code` is a positive errno. */
+int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Sets "<message>: <strerror(errno)>" and returns -errno (of the moment of the call). */
+int err_errno(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Puts "<message>: " before what is already there; returns -e->code. */
+int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

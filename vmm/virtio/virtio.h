@@ -1,0 +1,96 @@
+/*
+ * What a virtio device is to the rest of the VMM. The transport (mmio.c) owns registers, feature
+ * negotiation, ioeventfds and irqfds; a device owns what its requests mean. Devices know neither
+ * the VM nor one another.
+ *
+ * All callbacks run on the loop thread, except `activate` and `reset`, which run on a vCPU thread
+ * while the loop thread is held off by the transport's lock (so a device needs no lock of its own).
+ */
+#ifndef BULKHEAD_VMM_VIRTIO_H
+#define BULKHEAD_VMM_VIRTIO_H
+
+#include "lib/loop.h"
+#include "vmm/memory.h"
+#include "vmm/virtio/queue.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define VIRTIO_QUEUES_MAX 4
+#define VIRTIO_CONFIG_MAX 256 /* bytes of device configuration space */
+#define VIRTIO_SAVE_MAX   (64 * 1024)
+
+struct virtio_device;
+
+struct virtio_ops {
+    const char *name;
+    uint32_t id; /* virtio 1.2, 5 "Device Types" */
+    unsigned nqueues;
+    uint16_t queue_max; /* power of two, <= QUEUE_SIZE_MAX */
+    /* DRIVER_OK: queues are checked and ready; dev->features are what was negotiated. 0 or -errno
+     * (the device then needs reset). */
+    int (*activate)(struct virtio_device *dev);
+    /* The driver notified queue n. */
+    void (*kick)(struct virtio_device *dev, unsigned n);
+    /* The driver wrote status 0: forget all requests, stop using the queues. */
+    void (*reset)(struct virtio_device *dev);
+    void (*free)(struct virtio_device *dev);
+    /* State as one plain structure without pointers, for snapshots; NULL = the device has none.
+     * save returns bytes or -errno. */
+    int (*save)(struct virtio_device *dev, void *buf, size_t size);
+    int (*load)(struct virtio_device *dev, const void *buf, size_t len);
+};
+
+/* Embedded first in each device's own structure. */
+struct virtio_device {
+    const struct virtio_ops *ops;
+    struct loop *loop; /* the loop thread's */
+    uint64_t offered;  /* device features (bits 24..41 transport bits are added by the transport) */
+    uint64_t features; /* negotiated */
+    struct virtqueue queues[VIRTIO_QUEUES_MAX];
+    uint8_t config[VIRTIO_CONFIG_MAX];
+    size_t config_len;
+    bool active; /* between activate and reset */
+    bool broken;
+    /* Set by the transport. */
+    void (*interrupt)(struct virtio_device *dev, bool config_changed);
+    void (*needs_reset)(struct virtio_device *dev);
+    void *transport;
+};
+
+/* For devices: raise a used-buffer interrupt for queue n if the driver wants one. */
+static inline void virtio_notify(struct virtio_device *dev, unsigned n)
+{
+    if (queue_needs_interrupt(&dev->queues[n]))
+        dev->interrupt(dev, false);
+}
+
+/* For devices: the driver broke the rules. Sets DEVICE_NEEDS_RESET; the device stays silent until
+ * it is reset. */
+static inline void virtio_broken(struct virtio_device *dev)
+{
+    dev->broken = true;
+    dev->needs_reset(dev);
+}
+
+/*
+ * The devices. Each takes ownership of its descriptors when it succeeds.
+ */
+struct virtio_device *virtio_rng_new(struct loop *loop, struct err *e);
+/* A raw file or block device. id: serial, at most 20 bytes shown. */
+struct virtio_device *virtio_blk_new(struct loop *loop, int fd, bool readonly, const char *id,
+                                     struct err *e);
+/* tag: at most 36 bytes. sock: seqpacket socket to bulkhead-fs, see vmm/fs/wire.h. */
+struct virtio_device *virtio_fs_new(struct loop *loop, int sock, const char *tag, struct err *e);
+struct vsock_listener {
+    uint32_t port;
+    int fd;
+};
+/* listen_fd: listening Unix stream socket for host connections ("CONNECT <port>\n" / "OK
+ * <port>\n"). */
+struct virtio_device *virtio_vsock_new(struct loop *loop, uint32_t cid, int listen_fd,
+                                       const struct vsock_listener *listeners, unsigned n,
+                                       struct err *e);
+
+#endif
