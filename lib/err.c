@@ -28,7 +28,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 /* Puts `tail` behind the message, cutting the message's end rather than the tail's. */
 static void append(struct err *e, const char *tail)
 {
-    size_t tail_len = strnlen(tail, sizeof(e->msg) - 1);
+    size_t tail_len = strlen(tail); /* both callers keep it below sizeof(e->msg) */
     size_t room = sizeof(e->msg) - 1 - tail_len;
     size_t len = strnlen(e->msg, room);
 

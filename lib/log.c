@@ -1,6 +1,6 @@
 /*
- * The log. Its level and file are the one piece of file-scope state in the project: set once by a main.
- * A message is one write(2), so that lines of several processes do not mix.
+ * The log. Its level and file are the one piece of file-scope state in the project: set once by a
+ * main. A message is one write(2), so that lines of several processes do not mix.
  */
 #include "lib/log.h"
 

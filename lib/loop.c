@@ -1,4 +1,5 @@
-/* The event loop. It owns its epoll descriptor; sources and their descriptors belong to whoever added them. */
+/* The event loop. It owns its epoll descriptor; sources and their descriptors belong to whoever
+ * added them. */
 #include "lib/loop.h"
 
 #include <errno.h>
@@ -62,7 +63,11 @@ void loop_del(struct loop *l, struct loop_source *s)
         return;
     if (s->events)
         control(l, EPOLL_CTL_DEL, s, 0);
-    for (int i = l->at; i < l->nbatch; i++) {
+    /*
+     * All of the batch, not only what is left of it: with a lock, another thread may delete a
+     * source when its event was already fetched but the loop still waits for the lock.
+     */
+    for (int i = 0; i < LOOP_BATCH; i++) {
         if (l->batch[i].data.ptr == s)
             l->batch[i].data.ptr = NULL;
     }
