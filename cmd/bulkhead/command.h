@@ -1,0 +1,85 @@
+/*
+ * What main and the verbs agree on: global options, the table of verbs, and how a verb reads its
+ * own command line. A verb parses, calls `runtime`, prints; it holds no state and knows no OCI.
+ *
+ * To add a verb: one file with `int cmd_NAME(...)`, a declaration here, a line in the table in
+ * main.c.
+ */
+#ifndef BULKHEAD_COMMAND_H
+#define BULKHEAD_COMMAND_H
+
+#include "lib/err.h"
+
+#include <stdbool.h>
+
+struct globals {
+    const char *root;    /* --root: where the containers' state lives */
+    const char *log;     /* --log, NULL = stderr only */
+    bool log_json;       /* --log-format json */
+    bool debug;          /* --debug */
+    bool systemd_cgroup; /* --systemd-cgroup: cgroupsPath is "slice:prefix:name" */
+    bool no_cgroup;      /* --cgroup-manager disabled: the caller looks after cgroups itself */
+};
+
+/*
+ * argv[0] is the verb. Returns the exit status (>= 0), or -errno with e filled: main then logs the
+ * message once and exits with the verb's `failure` status.
+ */
+typedef int command_fn(int argc, char **argv, const struct globals *g, struct err *e);
+
+struct verb {
+    const char *name;
+    command_fn *run;
+    const char *arguments; /* "[options] <container-id>" */
+    const char *summary;   /* one line for --help */
+    int failure;           /* exit status when run fails; runc: 1, exec 255 */
+};
+
+command_fn cmd_checkpoint, cmd_create, cmd_delete, cmd_events, cmd_exec, cmd_features, cmd_kill,
+    cmd_list, cmd_pause, cmd_ps, cmd_restore, cmd_resume, cmd_run, cmd_spec, cmd_start, cmd_state,
+    cmd_update;
+
+const struct verb *command_find(const char *name); /* NULL when there is none */
+
+/*
+ * Options. `--name value`, `--name=value`, one dash or two, as Go's flag package has it; a FLAG
+ * takes no value or `=true`/`=false`. Reading stops at the first argument that is not an option, or
+ * after `--`.
+ */
+enum option_kind {
+    OPTION_FLAG,        /* bool * */
+    OPTION_STRING,      /* const char ** */
+    OPTION_UINT,        /* unsigned * */
+    OPTION_INT64,       /* struct opt_i64 * of lib/spec.h */
+    OPTION_LIST,        /* struct option_list * */
+    OPTION_VOID,        /* a flag that is accepted and has no meaning here */
+    OPTION_VOID_STRING, /* the same with a value */
+};
+struct option {
+    const char *name;
+    char letter; /* 0 = none */
+    enum option_kind kind;
+    void *out;
+    const char *help;
+};
+#define OPTION_LIST_MAX 256
+struct option_list {
+    const char *v[OPTION_LIST_MAX + 1]; /* NULL-terminated */
+    unsigned n;
+};
+#define OPTIONS_END                                                                                \
+    {                                                                                              \
+        .name = NULL                                                                               \
+    }
+
+/* Reads options alone; returns the index of the first argument left. --help prints and exits 0. */
+int options_parse(int argc, char **argv, const struct option *o, const char *usage,
+                  struct err *e) must_check;
+/*
+ * The same for a verb: demands min..max arguments after the options (max -1 = any number).
+ * Returns the index of the first.
+ */
+int command_parse(int argc, char **argv, const struct option *o, int min, int max,
+                  struct err *e) must_check;
+
+#endif
