@@ -28,6 +28,13 @@ struct virtio_ops {
     uint32_t id; /* virtio 1.2, 5 "Device Types" */
     unsigned nqueues;
     uint16_t queue_max; /* power of two, <= QUEUE_SIZE_MAX */
+    /*
+     * Starts the device's own thread; NULL = it needs none. vm.c calls it once, on the loop thread,
+     * after the process has entered its jail (a thread made before would keep what the jail takes
+     * away) and before the last seccomp filter. A device that was not started serves its requests
+     * on the loop thread. 0 or -errno.
+     */
+    int (*start)(struct virtio_device *dev, struct err *e);
     /* DRIVER_OK: queues are checked and ready; dev->features are what was negotiated. 0 or -errno
      * (the device then needs reset). */
     int (*activate)(struct virtio_device *dev);
@@ -53,7 +60,8 @@ struct virtio_device {
     size_t config_len;
     bool active; /* between activate and reset */
     bool broken;
-    /* Set by the transport. */
+    /* Set by the transport. `interrupt` with config_changed false may be called on any thread and
+     * takes no lock (an irqfd write, an atomic count); the rest is for the loop thread. */
     void (*interrupt)(struct virtio_device *dev, bool config_changed);
     void (*needs_reset)(struct virtio_device *dev);
     void *transport;
