@@ -25,17 +25,6 @@ int err_set(struct err *e, int code, const char *fmt, ...)
     return -code;
 }
 
-/* Puts `tail` behind the message, cutting the message's end rather than the tail's. */
-static void append(struct err *e, const char *tail)
-{
-    size_t tail_len = strlen(tail); /* both callers keep it below sizeof(e->msg) */
-    size_t room = sizeof(e->msg) - 1 - tail_len;
-    size_t len = strnlen(e->msg, room);
-
-    memcpy(e->msg + len, tail, tail_len);
-    e->msg[len + tail_len] = '\0';
-}
-
 int err_errno(struct err *e, const char *fmt, ...)
 {
     int code = errno ? errno : EIO;
@@ -45,22 +34,23 @@ int err_errno(struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     vset(e, code, fmt, ap);
     va_end(ap);
+    /* the reason stays whole: what is cut is the end of the message before it */
     snprintf(tail, sizeof(tail), ": %s", strerror(code));
-    append(e, tail);
+    memcpy(e->msg + strnlen(e->msg, sizeof(e->msg) - 1 - strlen(tail)), tail, strlen(tail) + 1);
     return -code;
 }
 
 int err_wrap(struct err *e, const char *fmt, ...)
 {
-    char was[sizeof(e->msg) + 2];
     int code = e->code ? e->code : EIO;
+    struct err was = *e;
+    size_t len;
     va_list ap;
 
-    snprintf(was, sizeof(was), ": %s", e->msg);
-    was[sizeof(e->msg) - 1] = '\0';
     va_start(ap, fmt);
     vset(e, code, fmt, ap);
     va_end(ap);
-    append(e, was);
+    len = strlen(e->msg);
+    snprintf(e->msg + len, sizeof(e->msg) - len, ": %s", was.msg);
     return -code;
 }
