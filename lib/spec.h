@@ -72,8 +72,9 @@ struct spec_process {
     int oom_score_adj;
     struct spec_scheduler scheduler;
     bool io_priority_set;
-    int io_class, io_priority;              /* IOPRIO_CLASS_* */
-    char *apparmor_profile, *selinux_label; /* NULL or non-empty */
+    int io_class, io_priority;               /* IOPRIO_CLASS_* */
+    char *apparmor_profile, *selinux_label;  /* NULL or non-empty */
+    char *exec_cpu_initial, *exec_cpu_final; /* execCPUAffinity, as written; NULL when absent */
 };
 
 struct spec_mount {
@@ -147,6 +148,7 @@ struct spec_kv {
 struct spec_dev_value {
     int64_t major, minor;
     uint64_t value;
+    uint64_t leaf_value; /* weightDevice: leafWeight, 0 = not given */
 };
 struct spec_dev_values {
     struct spec_dev_value *v;
@@ -209,15 +211,17 @@ struct spec_seccomp {
     size_t nrules;
 };
 
+struct spec_time_offset {
+    bool set;
+    int64_t secs;
+    uint32_t nanosecs;
+};
+
 struct spec_linux {
     struct spec_namespace ns[NS_KINDS];
     struct spec_id_map *uid_maps, *gid_maps;
     size_t nuid_maps, ngid_maps;
-    struct {
-        bool set;
-        int64_t secs;
-        uint32_t nanosecs;
-    } boottime_offset, monotonic_offset;
+    struct spec_time_offset boottime_offset, monotonic_offset;
     struct spec_device *devices;
     size_t ndevices;
     char *cgroups_path; /* as written; NULL when absent */
@@ -299,6 +303,7 @@ struct spec_mount_flags {
 int spec_mount_flags(const struct spec_mount *m, struct spec_mount_flags *out,
                      struct err *e) must_check;
 void spec_mount_flags_done(struct spec_mount_flags *f);
-const char *const *spec_mount_option_names(void); /* sorted, NULL-terminated: for `features` */
+/* The names that are honoured, sorted: fills at most `max`, returns how many there are. */
+size_t spec_mount_option_names(const char **names, size_t max);
 
 #endif
