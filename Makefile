@@ -1,8 +1,9 @@
 # Bulkhead: an OCI runtime that runs every container in its own KVM virtual machine.
-# `make help` lists the targets.
+# `make help` lists the targets. Variables: BUILD, CC, CFLAGS, PREFIX, DESTDIR, V=1.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
 
 CC ?= gcc
 AR ?= ar
@@ -10,6 +11,7 @@ PREFIX ?= /usr/local
 BUILD ?= build
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
+say = $(if $(Q),@printf '  %-7s %s\n' $(1) $(2))
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
         -Wwrite-strings -Wundef -Wvla -Werror
@@ -22,7 +24,7 @@ ALL_LDFLAGS := -Wl,-z,relro,-z,now -Wl,--gc-sections -Wl,-z,noexecstack $(LDFLAG
 # Who may include whom is also how the archives are linked (docs/architecture.md).
 LIB_SRC := $(wildcard lib/*.c)
 RUNTIME_SRC := $(wildcard runtime/*.c runtime/*/*.c)
-VMM_SRC := $(wildcard vmm/*.c vmm/virtio/*.c vmm/virtio/*/*.c)
+VMM_SRC := $(wildcard vmm/*.c vmm/virtio/*.c vmm/virtio/*/*.c vmm/check/*.c)
 FS_SRC := $(wildcard vmm/fs/*.c)
 AGENT_SRC := $(wildcard agent/*.c)
 
@@ -32,17 +34,52 @@ PROGRAM_FILES := $(PROGRAMS:%=$(BUILD)/%)
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 san = $(patsubst %.c,$(BUILD)/san/%.o,$(1))
 
-.PHONY: all help
-all: $(PROGRAM_FILES)
+# --- what people type ------------------------------------------------------------------------------
+.PHONY: all programs kernel guest install demo check check-static check-unit check-host check-kvm bench \
+        format clean help
+all: programs ## the programs (default)
 
-$(BUILD)/obj/%.o: %.c
+programs: $(PROGRAM_FILES) $(BUILD)/bulkhead.json
+
+kernel: $(BUILD)/vmlinux ## the guest kernel (cached outside the checkout)
+
+guest: $(BUILD)/vmlinux $(BUILD)/initramfs.cpio ## kernel and initramfs
+
+demo: packages-build packages-kernel packages-bundle packages-kvm-host programs guest ## run a busybox container in a VM, step by step
+	$(Q)tests/demo/run $(BUILD)
+
+check: packages-build packages-kernel packages-bundle packages-kvm-host packages-check ## every test; ends with "N passed, N failed, N skipped"
+	$(Q)tests/check $(BUILD) static unit host kvm
+
+check-static check-unit check-host check-kvm: check-%: packages-build packages-check ## one stage of `make check`
+	$(Q)tests/check $(BUILD) $*
+
+bench: programs guest ## sizes, counts and times, each beside a peer
+	$(Q)tests/bench/run $(BUILD)
+
+format: ## clang-format over all C files
+	$(Q)git ls-files --cached --others --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+clean: ## remove build/ (the kernel cache stays)
+	$(Q)rm -rf $(BUILD)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Debian packages, by group (configs/debian-packages). As root they are installed, else named.
+.PHONY: packages-build packages-kernel packages-bundle packages-kvm-host packages-check
+packages-build packages-kernel packages-bundle packages-kvm-host packages-check: packages-%:
+	$(Q)configs/install-packages $*
+
+# --- programs --------------------------------------------------------------------------------------
+$(BUILD)/obj/%.o: %.c | packages-build
 	@mkdir -p $(@D)
-	$(if $(Q),@echo "  CC      $<")
+	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDEN) -c $< -o $@
 
 define archive
 $(BUILD)/$(1).a: $(call obj,$(2))
-	$$(if $$(Q),@echo "  AR      $$@")
+	$$(call say,AR,$$@)
 	$$(Q)rm -f $$@ && $(AR) rcsD $$@ $$^
 $(BUILD)/san/$(1).a: $(call san,$(2))
 	$$(Q)rm -f $$@ && $(AR) rcsD $$@ $$^
@@ -53,8 +90,9 @@ $(eval $(call archive,vmm,$(VMM_SRC)))
 $(eval $(call archive,fs,$(FS_SRC)))
 $(eval $(call archive,agent,$(AGENT_SRC)))
 
+# link FLAGS,LIBRARIES
 define link
-	$(if $(Q),@echo "  LD      $@")
+	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(1) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(2)
 endef
 
@@ -64,28 +102,48 @@ $(BUILD)/bulkhead-vmm: $(call obj,cmd/vmm/main.c) $(BUILD)/vmm.a $(BUILD)/lib.a
 	$(call link,-pie,-lseccomp -lcap-ng -lpthread)
 $(BUILD)/bulkhead-fs: $(call obj,cmd/fs/main.c) $(BUILD)/fs.a $(BUILD)/lib.a
 	$(call link,-pie,-lseccomp -lcap-ng)
-# Static: the shim runs with the container's tree as its root, the agent alone in the initramfs.
+# Static: the shim has the container's tree as its root, the agent is alone in the initramfs.
 $(BUILD)/bulkhead-shim: $(call obj,cmd/shim/main.c) $(BUILD)/runtime.a $(BUILD)/lib.a
-	$(call link,-static,-lseccomp -lcap-ng)
+	$(call link,-static -s,-lseccomp -lcap-ng)
 $(BUILD)/bulkhead-agent: $(call obj,cmd/agent/main.c) $(BUILD)/agent.a $(BUILD)/lib.a
 	$(call link,-static -s,-ljansson -lcap-ng)
 
-# --- tests ---------------------------------------------------------------------------------------
+# The build tree is an installation of its own: the runtime finds programs and guest beside itself.
+$(BUILD)/bulkhead.json: configs/bulkhead.json
+	$(Q)mkdir -p $(@D) && cp $< $@
+
+# --- guest -----------------------------------------------------------------------------------------
+$(BUILD)/vmlinux: configs/guest-kernel.config rootfs/build-kernel | packages-build packages-kernel
+	$(Q)mkdir -p $(@D) && path=$$(rootfs/build-kernel | tail -n 1) && ln -sfn "$$path" $@ && touch -h $@
+
+$(BUILD)/initramfs.cpio: $(BUILD)/bulkhead-agent rootfs/make-initramfs | packages-kernel
+	$(Q)rootfs/make-initramfs $< $@
+
+# --- installing ------------------------------------------------------------------------------------
+install: programs guest ## into DESTDIR and PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(LIBEXEC) $(DATA)
+	install -m 0755 $(BUILD)/bulkhead $(DESTDIR)$(PREFIX)/bin/
+	install -m 0755 $(BUILD)/bulkhead-vmm $(BUILD)/bulkhead-fs $(BUILD)/bulkhead-shim $(LIBEXEC)/
+	install -m 0644 $(BUILD)/vmlinux $(BUILD)/initramfs.cpio configs/bulkhead.json $(DATA)/
+
+LIBEXEC = $(DESTDIR)$(PREFIX)/libexec/bulkhead
+DATA = $(DESTDIR)$(PREFIX)/share/bulkhead
+
+# --- unit tests (tests/check runs them) ------------------------------------------------------------
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-$(BUILD)/san/%.o: %.c
+$(BUILD)/san/%.o: %.c | packages-build
 	@mkdir -p $(@D)
-	$(if $(Q),@echo "  CC san  $<")
+	$(call say,CC-SAN,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -O1 $(SAN) -DBULKHEAD_TEST -c $< -o $@
 
-UNIT_SRC := $(wildcard tests/unit/test_*.c)
-UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
-$(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(BUILD)/san/runtime.a $(BUILD)/san/vmm.a $(BUILD)/san/fs.a $(BUILD)/san/agent.a $(BUILD)/san/lib.a
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+SAN_ARCHIVES := $(patsubst %,$(BUILD)/san/%.a,runtime vmm fs agent lib)
+$(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(SAN_ARCHIVES)
 	@mkdir -p $(@D)
 	$(call link,$(SAN),-lcmocka -ljansson -lseccomp -lcap-ng -lmnl -lpthread)
 .PRECIOUS: $(BUILD)/san/tests/unit/%.o
 
-.PHONY: unit
-unit: $(UNIT)
-	$(Q)tests/run-unit $(UNIT)
+.PHONY: unit-programs
+unit-programs: $(UNIT)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
