@@ -60,6 +60,7 @@ struct virtio_device {
     size_t config_len;
     bool active; /* between activate and reset */
     bool broken;
+    uint64_t t_connection; /* CLOCK_MONOTONIC ns of the first guest connection, 0 = none (vsock) */
     /* Set by the transport. `interrupt` with config_changed false may be called on any thread and
      * takes no lock (an irqfd write, an atomic count); the rest is for the loop thread. */
     void (*interrupt)(struct virtio_device *dev, bool config_changed);
