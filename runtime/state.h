@@ -1,0 +1,26 @@
+/* What a container's state means: its status, and the JSON that `state`, `list` and hooks see. */
+#ifndef BULKHEAD_RUNTIME_STATE_H
+#define BULKHEAD_RUNTIME_STATE_H
+
+#include "runtime/store.h"
+
+enum status { STATUS_CREATING, STATUS_CREATED, STATUS_RUNNING, STATUS_PAUSED, STATUS_STOPPED };
+
+/* From the shim's liveness and what was recorded. */
+enum status state_status(const struct state *s);
+const char *status_name(enum status s);
+
+/*
+ * The state as the OCI specification ("State") and runc print it. `owner` is what to put there
+ * (runc: "" for state, the user's name for list), NULL = leave it out (hooks). New reference, or
+ * NULL without memory.
+ */
+json_t *state_json(const struct state *s, enum status status, const char *owner);
+/* {"phases": {name: ns since create was called}, ...}; NULL without memory. */
+json_t *state_timing(const struct state *s);
+
+/* RFC 3339 with nanoseconds, UTC, trailing zeros dropped as Go does. */
+#define STATE_TIME_MAX 48
+char *state_created(const struct state *s, char buf[STATE_TIME_MAX]);
+
+#endif
