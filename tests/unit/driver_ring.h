@@ -164,7 +164,7 @@ static inline bool driver_avail_put(struct driver *d, struct driver_ring *r, uin
     uint16_t *used = driver_used(d, r);
     if (!r->vq->event_idx)
         return !(used[0] & VRING_USED_F_NO_NOTIFY);
-    return used[2 + 4 * r->size] == old;
+    return __atomic_load_n(&used[2 + 4 * r->size], __ATOMIC_RELAXED) == old;
 }
 
 /* Takes a descriptor off the free list. */
@@ -233,7 +233,8 @@ static inline bool driver_ring_used(struct driver *d, struct driver_ring *r,
     uint32_t elem[2];
     memcpy(elem, (uint8_t *)used + 4 + 8ull * (r->last_used % r->size), sizeof(elem));
     r->last_used++;
-    driver_avail(d, r)[2 + r->size] = r->last_used; /* used_event */
+    uint16_t *used_event = driver_avail(d, r) + 2 + r->size;
+    __atomic_store_n(used_event, r->last_used, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 
     assert_true(elem[0] < r->size);
