@@ -1,0 +1,90 @@
+# What the bats files share: a bundle, the runtime with a state directory of its own, and the search for leftovers.
+# shellcheck shell=bash disable=SC2034  # $status, $output are bats's
+#
+# Each test gets $WORK (on a tmpfs), $BUNDLE with a busybox config.json, $ROOT for --root. `bh` calls bulkhead.
+
+: "${BULKHEAD_BUILD:?names the build tree; run the tests through make check}"
+BULKHEAD=$BULKHEAD_BUILD/bulkhead
+CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# State directories below /tmp, so that one search finds what is ours.
+make_work() {
+    WORK=$(mktemp -d /tmp/bulkhead-test-XXXXXX)
+    ROOT=$WORK/state
+    BUNDLE=$WORK/bundle
+}
+
+make_bundle() {
+    "$CHECKOUT/rootfs/make-bundle" "${1:-$BUNDLE}" >/dev/null 2>&1
+    "$BULKHEAD" spec --bundle "${1:-$BUNDLE}"
+    edit '.process.terminal = false | .root.readonly = false' "${1:-$BUNDLE}"
+}
+
+# edit JQ-FILTER [BUNDLE]: changes config.json
+edit() {
+    local config=${2:-$BUNDLE}/config.json
+    jq "$1" "$config" >"$config.new" && mv "$config.new" "$config"
+}
+
+# args WORD...: what the container runs
+args() {
+    local json
+    json=$(printf '%s\n' "$@" | jq -R . | jq -sc .)
+    edit ".process.args = $json"
+}
+
+bh() {
+    "$BULKHEAD" --root "$ROOT" "$@"
+}
+
+# create_container ID [OPTION...]: create with stdio to files, as a client's pipes would be
+create_container() {
+    local id=$1
+    shift
+    bh create --bundle "$BUNDLE" --pid-file "$WORK/$id.pid" "$@" "$id" </dev/null >"$WORK/$id.out" 2>"$WORK/$id.err"
+}
+
+status_of() {
+    bh state "$1" | jq -r .status
+}
+
+# wait_status ID STATUS: until the container has it (bats's own time-out bounds the wait)
+wait_status() {
+    until [ "$(status_of "$1")" = "$2" ]; do sleep 0.05; done
+}
+
+# wait_text FILE TEXT
+wait_text() {
+    until grep -q -- "$2" "$1" 2>/dev/null; do sleep 0.05; done
+}
+
+# What is left of ours: processes, mounts, cgroups, state, sockets. Prints it; succeeds when there is nothing.
+leftovers() {
+    local found=''
+    found+=$(for exe in /proc/[0-9]*/exe; do
+        target=$(readlink "$exe" 2>/dev/null) || continue
+        case $target in */bulkhead | */bulkhead-vmm* | */bulkhead-fs* | */bulkhead-shim*) echo "process ${exe//[!0-9]/}: $target" ;; esac
+    done)
+    found+=$(grep -E "$WORK" /proc/self/mounts | sed 's/^/mount: /')
+    found+=$(find /sys/fs/cgroup -type d -path '*bulkhead*' -printf 'cgroup: %p\n' 2>/dev/null)
+    [ ! -d "$ROOT" ] || found+=$(find "$ROOT" -mindepth 1 -printf 'state: %p\n')
+    [ -z "$found" ] || {
+        printf 'left behind:\n%s\n' "$found"
+        return 1
+    }
+}
+
+# For teardown: removes what a failed test left, so that the next one starts clean.
+clean_up() {
+    local d
+    for d in "$ROOT"/*/; do
+        [ -d "$d" ] && bh delete --force "$(basename "$d")" >/dev/null 2>&1
+    done
+    rm -rf "$WORK"
+}
+
+# fails_with STATUS TEXT: judges what `run` left
+fails_with() {
+    [ "$status" -eq "$1" ] || { echo "status $status, wanted $1: $output"; return 1; }
+    [[ $output == *"$2"* ]] || { echo "the message is: $output"; echo "it lacks: $2"; return 1; }
+}

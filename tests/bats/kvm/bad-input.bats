@@ -1,0 +1,68 @@
+#!/usr/bin/env bats
+# Bad input on a machine with KVM: one clear error, and nothing left behind.
+
+load ../helper
+
+setup() {
+    make_work
+    make_bundle
+    args true
+}
+
+teardown() {
+    clean_up
+}
+
+refused() { # TEXT: create fails with it, writes no pid-file, leaves nothing
+    run bh create --bundle "$BUNDLE" --pid-file "$WORK/pid" c1
+    fails_with 1 "$1"
+    [ ! -e "$WORK/pid" ]
+    leftovers
+}
+
+@test "args[0] that does not exist or cannot be executed" {
+    args no-such-command
+    refused 'exec: "no-such-command": executable file not found in $PATH'
+    args /no/such/file
+    refused 'exec: "/no/such/file": stat /no/such/file: no such file or directory'
+    args /etc/passwd
+    refused 'permission denied'
+}
+
+@test "kernel missing, or no ELF file" {
+    edit '.vm.kernel.path = "/no/such/kernel"'
+    refused "/no/such/kernel"
+    edit '.vm.kernel.path = "/etc/passwd"'
+    refused "not an ELF"
+}
+
+@test "too little memory for the kernel" {
+    edit '.annotations["dev.bulkhead.memory"] = "8"'
+    refused "memory"
+}
+
+@test "an id in use" {
+    args sleep 1000
+    create_container c1
+    run bh create --bundle "$BUNDLE" c1
+    fails_with 1 "container with given ID already exists"
+    [ "$(status_of c1)" = created ]
+    bh delete --force c1
+    leftovers
+}
+
+@test "/dev/kvm absent, or forbidden" {
+    # in a mount namespace of its own, so that nobody else misses it
+    run unshare -m bash -c "mount -t tmpfs none /dev && mknod /dev/null c 1 3 && '$BULKHEAD' --root '$ROOT' create --bundle '$BUNDLE' c1"
+    fails_with 1 "/dev/kvm"
+    leftovers
+    run unshare -m bash -c "mount -t tmpfs none /tmp/ -o mode=1777 2>/dev/null; true"
+    run unshare -m bash -c "mount --bind /dev/null /dev/kvm && '$BULKHEAD' --root '$ROOT' create --bundle '$BUNDLE' c1"
+    fails_with 1 "/dev/kvm"
+    leftovers
+}
+
+@test "a kernel that panics at once: create fails with its last words" {
+    edit '.annotations["dev.bulkhead.kernel-parameters"] = "init=/nonexistent rdinit=/nonexistent"'
+    refused "panic"
+}
