@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #define HANDSHAKE_MAX      64
 #define CONTROL_TIMEOUT_MS 10000
@@ -71,6 +72,9 @@ int client_connect(const char *dir, int timeout_ms, struct err *e)
     fd = io_unix_connect(path, SOCK_STREAM, e);
     if (fd < 0)
         return err_wrap(e, "reach the VM");
+    /* a guest that does not read must not hold us in a write */
+    struct timeval limit = {.tv_sec = timeout_ms / 1000 + 1};
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     int n = snprintf(hello, sizeof hello, "CONNECT %u\n", VSOCK_PORT_AGENT);
     if (send(fd, hello, (size_t)n, MSG_NOSIGNAL) != n)
         return err_errno(e, "reach the VM");

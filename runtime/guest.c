@@ -1,0 +1,163 @@
+/* config.json as the guest gets it. Keeps no state. */
+#include "runtime/guest.h"
+
+#include "lib/cleanup.h"
+#include "runtime/seccomp.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int guest_check_process(const struct spec_process *p, const char *where, struct err *e)
+{
+    if (p->apparmor_profile)
+        return err_set(e, ENOTSUP,
+                       "%s.apparmorProfile \"%s\": AppArmor of the host does not reach "
+                       "into the VM (podman: --security-opt apparmor=unconfined)",
+                       where, p->apparmor_profile);
+    if (p->selinux_label)
+        return err_set(e, ENOTSUP,
+                       "%s.selinuxLabel \"%s\": SELinux of the host does not reach "
+                       "into the VM (podman: --security-opt label=disable)",
+                       where, p->selinux_label);
+    return 0;
+}
+
+int guest_check(const struct spec *s, struct err *e)
+{
+    if (!s->process_present)
+        return err_set(e, EINVAL, "process is missing: there is nothing to start");
+    if (guest_check_process(&s->process, "process", e) < 0)
+        return -e->code;
+    if (!s->linux_.ns[NS_NETWORK].present)
+        return err_set(e, ENOTSUP,
+                       "linux.namespaces has no \"network\": the host's own network "
+                       "cannot be used from a VM (podman: --network=none)");
+    for (int i = 0; i < NS_KINDS; i++)
+        if (i != NS_NETWORK && s->linux_.ns[i].path)
+            return err_set(e, ENOTSUP,
+                           "linux.namespaces: %s with path %s: a namespace of the host "
+                           "cannot be joined from a VM",
+                           spec_ns_names[i], s->linux_.ns[i].path);
+    if (s->linux_.mount_label)
+        return err_set(e, ENOTSUP,
+                       "linux.mountLabel \"%s\": SELinux of the host does not reach "
+                       "into the VM (podman: --security-opt label=disable)",
+                       s->linux_.mount_label);
+    if (s->linux_.intel_rdt_set)
+        return err_set(e, ENOTSUP, "linux.intelRdt is not supported");
+    return 0;
+}
+
+static char *base64(const unsigned char *p, size_t len)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = malloc((len + 2) / 3 * 4 + 1), *o = text;
+
+    for (size_t i = 0; text && i < len; i += 3) {
+        unsigned v = (unsigned)p[i] << 16;
+        v |= i + 1 < len ? (unsigned)p[i + 1] << 8 : 0;
+        v |= i + 2 < len ? p[i + 2] : 0u;
+        *o++ = digits[v >> 18];
+        *o++ = digits[v >> 12 & 63];
+        *o++ = i + 1 < len ? digits[v >> 6 & 63] : '=';
+        *o++ = i + 2 < len ? digits[v & 63] : '=';
+    }
+    if (text)
+        *o = '\0';
+    return text;
+}
+
+static int add_seccomp(json_t *body, const struct spec *s, struct err *e)
+{
+    cleanup_free char *text = NULL;
+    cleanup_free void *bpf = NULL;
+    uint32_t flags = 0;
+    size_t len = 0;
+
+    if (!s->linux_.seccomp.present)
+        return 0;
+    if (seccomp_compile(&s->linux_.seccomp, &bpf, &len, &flags, e) < 0)
+        return -e->code;
+    text = base64(bpf, len);
+    if (!text || json_object_set_new(body, "seccomp", json_string(text)) < 0 ||
+        json_object_set_new(body, "seccomp_flags", json_integer(flags)) < 0)
+        return err_set(e, ENOMEM, "linux.seccomp: out of memory");
+    return 0;
+}
+
+/* The network namespace is the host's affair: the guest makes its own. */
+static json_t *guest_namespaces(const json_t *written)
+{
+    json_t *list = json_array(), *item;
+    size_t i;
+
+    json_array_foreach(written, i, item)
+    {
+        json_t *copy = json_copy(item);
+        json_object_del(copy, "path");
+        json_array_append_new(list, copy);
+    }
+    return list;
+}
+
+static json_t *guest_linux(const json_t *written)
+{
+    static const char *const host_only[] = {"cgroupsPath", "seccomp", "intelRdt"};
+    json_t *l = written ? json_copy((json_t *)(uintptr_t)written) : json_object();
+
+    for (size_t i = 0; i < ARRAY_SIZE(host_only); i++)
+        json_object_del(l, host_only[i]);
+    json_t *namespaces = json_object_get(l, "namespaces");
+    if (namespaces)
+        json_object_set_new(l, "namespaces", guest_namespaces(namespaces));
+    return l;
+}
+
+static json_t *guest_config(const struct spec *s, json_t *mounts)
+{
+    json_t *config = json_copy(s->doc);
+    json_t *start = json_object_get(json_object_get(s->doc, "hooks"), "startContainer");
+
+    if (!config)
+        return NULL;
+    json_object_del(config, "vm");
+    json_object_del(config, "hooks");
+    if (start)
+        json_object_set_new(config, "hooks", json_pack("{s:O}", "startContainer", start));
+    json_object_set_new(config, "root", json_pack("{s:b}", "readonly", s->root_readonly));
+    json_object_set(config, "mounts", mounts);
+    json_object_set_new(config, "linux", guest_linux(json_object_get(s->doc, "linux")));
+    return config;
+}
+
+int guest_create_body(const struct spec *s, const char *id, const char *bundle, json_t *mounts,
+                      json_t **out, struct err *e)
+{
+    json_t *body = json_pack("{s:s, s:s, s:s, s:o}", "id", id, "share", id, "bundle", bundle,
+                             "config", guest_config(s, mounts));
+
+    if (!body)
+        return err_set(e, ENOMEM, "the guest's configuration: out of memory");
+    if (add_seccomp(body, s, e) < 0) {
+        json_decref(body);
+        return -e->code;
+    }
+    *out = body;
+    return 0;
+}
+
+int guest_exec_body(const struct spec *s, const char *id, const char *exec_id, json_t *process,
+                    json_t **out, struct err *e)
+{
+    json_t *body = json_pack("{s:s, s:s, s:O}", "id", id, "process", exec_id, "spec", process);
+
+    if (!body)
+        return err_set(e, ENOMEM, "the process for the guest: out of memory");
+    if (add_seccomp(body, s, e) < 0) {
+        json_decref(body);
+        return -e->code;
+    }
+    *out = body;
+    return 0;
+}

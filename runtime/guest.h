@@ -1,0 +1,26 @@
+/*
+ * What the guest is told about a container: the requests that carry its configuration. Only what
+ * the guest has to do crosses: root.path, host hooks, the vm section, cgroupsPath, and paths of
+ * host namespaces stay here; seccomp profiles are compiled first.
+ */
+#ifndef BULKHEAD_RUNTIME_GUEST_H
+#define BULKHEAD_RUNTIME_GUEST_H
+
+#include "lib/err.h"
+#include "lib/spec.h"
+
+#include <jansson.h>
+
+/* Refuses by name what no guest of ours can do, before anything is made. */
+int guest_check(const struct spec *s, struct err *e) must_check;
+/* The same for a process alone. `where` names it. */
+int guest_check_process(const struct spec_process *p, const char *where, struct err *e) must_check;
+
+/* Body of PROTO_CONTAINER_CREATE. `mounts` is the guest's array of share_open (borrowed). */
+int guest_create_body(const struct spec *s, const char *id, const char *bundle, json_t *mounts,
+                      json_t **out, struct err *e) must_check;
+/* Body of PROTO_PROCESS_CREATE. `process` is the OCI process object (borrowed). */
+int guest_exec_body(const struct spec *s, const char *id, const char *exec_id, json_t *process,
+                    json_t **out, struct err *e) must_check;
+
+#endif
