@@ -14,4 +14,9 @@
 int seccomp_compile(const struct spec_seccomp *s, void **bpf_out, size_t *len_out,
                     uint32_t *flags_out, struct err *e) must_check;
 
+/* What is honoured, one name for each i from 0; NULL after the last. For `features`. */
+const char *seccomp_known_action(size_t i);
+const char *seccomp_known_arch(size_t i);
+const char *seccomp_known_flag(size_t i);
+
 #endif
