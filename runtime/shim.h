@@ -22,12 +22,15 @@
 
 struct shim_params {
     const char *program; /* path of bulkhead-shim */
+    const char *title;   /* what ps shows behind its name: the container's id, "<id>/<exec id>"; or
+                            NULL */
     const char *rootfs;  /* host path that becomes its root */
     const char *netns;   /* network namespace to join; NULL = the one `new_netns` says */
     bool new_netns;      /* make one (when netns is NULL); false = stay in the host's */
     int cgroup_fd; /* O_PATH or directory descriptor of the cgroup v2 directory to be born in; -1 =
                       stay */
-    int stdio[3];  /* what becomes the process's stdin, stdout, stderr; ignored when terminal */
+    int stdio[3];  /* what becomes the process's stdin, stdout, stderr; -1 = /dev/null; ignored when
+                      terminal */
     bool terminal;
     uint16_t rows, cols;        /* initial size, 0 = leave */
     const char *console_socket; /* with terminal: where to send the pty master; NULL = master is
@@ -37,8 +40,9 @@ struct shim_params {
 struct shim {
     pid_t pid; /* as the caller's pid namespace sees it; 0 = not running */
     int pidfd;
-    int channel;         /* seqpacket to the shim until shim_go */
-    int master;          /* pty master when terminal and no console socket; else -1 */
+    int channel; /* seqpacket to the shim until shim_go */
+    int master;  /* pty master when terminal and no console socket; else -1 */
+    bool terminal;
     uint16_t rows, cols; /* size of the terminal at hand-over, 0 without one */
 };
 #define SHIM_INIT                                                                                  \
