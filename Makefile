@@ -102,11 +102,23 @@ $(BUILD)/bulkhead-vmm: $(call obj,cmd/vmm/main.c) $(BUILD)/vmm.a $(BUILD)/lib.a
 	$(call link,-pie,-lseccomp -lcap-ng -lpthread)
 $(BUILD)/bulkhead-fs: $(call obj,cmd/fs/main.c) $(BUILD)/fs.a $(BUILD)/lib.a
 	$(call link,-pie,-lseccomp -lcap-ng)
-# Static: the shim has the container's tree as its root, the agent is alone in the initramfs.
-$(BUILD)/bulkhead-shim: $(call obj,cmd/shim/main.c) $(BUILD)/runtime.a $(BUILD)/lib.a
-	$(call link,-static -s,-lseccomp -lcap-ng)
+# The agent is static: it is alone in the initramfs.
 $(BUILD)/bulkhead-agent: $(call obj,cmd/agent/main.c) $(BUILD)/agent.a $(BUILD)/lib.a
 	$(call link,-static -s,-ljansson -lcap-ng)
+
+# The shim is static, since it has the container's tree as its root, and there is one for each process:
+# musl makes it a fifteenth of the size. The kernel's headers come after musl's own. Without musl-gcc
+# (looked for late, packages-build may just have installed it) the same sources are linked against glibc.
+MUSL = $(shell command -v musl-gcc)
+SHIM_CC = $(if $(MUSL),$(MUSL) -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) -print-multiarch),$(CC))
+SHIM_OBJ := $(patsubst %.c,$(BUILD)/shim/%.o,cmd/shim/main.c $(wildcard runtime/shim/*.c))
+$(SHIM_OBJ): $(BUILD)/shim/%.o: %.c | packages-build
+	@mkdir -p $(@D)
+	$(call say,CC-SHIM,$<)
+	$(Q)$(SHIM_CC) $(ALL_CFLAGS) -fno-pie -c $< -o $@
+$(BUILD)/bulkhead-shim: $(SHIM_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(SHIM_CC) $(ALL_LDFLAGS) -static -no-pie -s -o $@ $^
 
 # The build tree is an installation of its own: the runtime finds programs and guest beside itself.
 $(BUILD)/bulkhead.json: configs/bulkhead.json
@@ -141,6 +153,7 @@ SAN_ARCHIVES := $(patsubst %,$(BUILD)/san/%.a,runtime vmm fs agent lib)
 $(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(SAN_ARCHIVES)
 	@mkdir -p $(@D)
 	$(call link,$(SAN),-lcmocka -ljansson -lseccomp -lcap-ng -lmnl -lpthread)
+$(BUILD)/unit/test_shim: | $(BUILD)/bulkhead-shim
 .PRECIOUS: $(BUILD)/san/tests/unit/%.o
 
 .PHONY: unit-programs
