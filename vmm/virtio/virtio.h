@@ -90,7 +90,7 @@ struct virtio_device *virtio_rng_new(struct loop *loop, struct err *e);
 /* A raw file or block device. id: serial, at most 20 bytes shown. */
 struct virtio_device *virtio_blk_new(struct loop *loop, int fd, bool readonly, const char *id,
                                      struct err *e);
-/* tag: at most 36 bytes. sock: seqpacket socket to bulkhead-fs, see vmm/fs/wire.h. */
+/* tag: at most 36 bytes. sock: seqpacket socket to bulkhead-fs, see lib/fuse_wire.h. */
 struct virtio_device *virtio_fs_new(struct loop *loop, int sock, const char *tag, struct err *e);
 struct vsock_listener {
     uint32_t port;

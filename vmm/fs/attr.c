@@ -1,0 +1,261 @@
+/* Operations on names and attributes: LOOKUP, FORGET, GETATTR, SETATTR, STATFS. */
+#include "vmm/fs/fs.h"
+
+#include "lib/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statfs.h>
+
+int fs_stat(int fd, struct statx *out)
+{
+    if (statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_MNT_ID, out) < 0)
+        return -errno;
+    return 0;
+}
+
+/* The kernel's new_encode_dev. */
+static uint32_t encode_dev(uint32_t major, uint32_t minor)
+{
+    return (minor & 0xff) | major << 8 | (minor & ~0xffu) << 12;
+}
+
+void fs_attr(struct fs *fs, const struct statx *st, struct fuse_attr *out)
+{
+    *out = (struct fuse_attr){
+        .ino = inodes_number(&fs->inodes, inode_statx_dev(st), st->stx_ino),
+        .size = st->stx_size,
+        .blocks = st->stx_blocks,
+        .atime = (uint64_t)st->stx_atime.tv_sec,
+        .mtime = (uint64_t)st->stx_mtime.tv_sec,
+        .ctime = (uint64_t)st->stx_ctime.tv_sec,
+        .atimensec = st->stx_atime.tv_nsec,
+        .mtimensec = st->stx_mtime.tv_nsec,
+        .ctimensec = st->stx_ctime.tv_nsec,
+        .mode = st->stx_mode,
+        .nlink = st->stx_nlink,
+        .uid = st->stx_uid,
+        .gid = st->stx_gid,
+        .rdev = encode_dev(st->stx_rdev_major, st->stx_rdev_minor),
+        .blksize = st->stx_blksize,
+    };
+}
+
+static int add_inode(struct fs *fs, int fd, struct fuse_entry_out *out, struct inode **node)
+{
+    struct statx st;
+    struct inode *i;
+    int rc = fs_stat(fd, &st);
+
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    rc = inodes_add(&fs->inodes, fd, &st, &i);
+    if (rc < 0)
+        return rc;
+    *out = (struct fuse_entry_out){
+        .nodeid = inodes_id(&fs->inodes, i),
+        .entry_valid = FS_VALID_SECONDS,
+        .attr_valid = FS_VALID_SECONDS,
+    };
+    fs_attr(fs, &st, &out->attr);
+    if (node)
+        *node = i;
+    return 0;
+}
+
+int fs_lookup(struct fs *fs, struct inode *dir, const char *name, struct fuse_entry_out *out,
+              struct inode **node)
+{
+    int fd = openat(dir->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+    return fd < 0 ? -errno : add_inode(fs, fd, out, node);
+}
+
+int fs_adopt(struct fs *fs, int fd, struct fuse_entry_out *out, struct inode **node)
+{
+    char num[16];
+    int path_fd;
+
+    (void)snprintf(num, sizeof(num), "%d", fd);
+    path_fd = openat(fs->proc_fd, num, O_PATH | O_CLOEXEC);
+    return path_fd < 0 ? -errno : add_inode(fs, path_fd, out, node);
+}
+
+int op_lookup(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
+{
+    const char *name;
+    int rc = reader_name(&rq->body, &name);
+
+    if (rc == 0)
+        rc = reader_end(&rq->body);
+    if (rc < 0)
+        return rc;
+    return fs_lookup(fs, rq->node, name, fs_reply_put(rp, sizeof(struct fuse_entry_out)), NULL);
+}
+
+int op_forget(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
+{
+    struct fuse_forget_in in;
+    int rc = reader_take(&rq->body, &in, sizeof(in));
+
+    (void)rp;
+    if (rc == 0)
+        inodes_forget(&fs->inodes, rq->h.nodeid, in.nlookup);
+    return rc;
+}
+
+int op_batch_forget(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
+{
+    struct fuse_batch_forget_in in;
+    struct fuse_forget_one one;
+    int rc = reader_take(&rq->body, &in, sizeof(in));
+
+    (void)rp;
+    while (rc == 0 && in.count-- > 0) {
+        rc = reader_take(&rq->body, &one, sizeof(one));
+        if (rc == 0)
+            inodes_forget(&fs->inodes, one.nodeid, one.nlookup);
+    }
+    return rc;
+}
+
+static int put_attr(struct fs *fs, int fd, struct fs_reply *rp)
+{
+    struct fuse_attr_out *out = fs_reply_put(rp, sizeof(*out));
+    struct statx st;
+    int rc = fs_stat(fd, &st);
+
+    if (rc < 0)
+        return rc;
+    out->attr_valid = FS_VALID_SECONDS;
+    fs_attr(fs, &st, &out->attr);
+    return 0;
+}
+
+int op_getattr(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
+{
+    struct fuse_getattr_in in;
+    int rc = reader_take(&rq->body, &in, sizeof(in));
+
+    if (rc == 0)
+        rc = reader_end(&rq->body);
+    /* A handle adds nothing: the inode of an open file is known by its node id. */
+    return rc < 0 ? rc : put_attr(fs, rq->node->fd, rp);
+}
+
+static int set_size(struct fs *fs, struct inode *i, const struct fuse_setattr_in *in)
+{
+    cleanup_fd int own = -1;
+    bool fsetid = false;
+    int fd, rc;
+
+    if (in->size > INT64_MAX)
+        return -EFBIG;
+    if (in->valid & FATTR_FH) {
+        struct handle *h = handles_get(&fs->handles, HANDLE_FILE, in->fh);
+        if (!h)
+            return -EBADF;
+        fd = h->fd;
+    } else {
+        fd = own = fs_reopen(fs, i, S_IFREG, O_WRONLY);
+        if (fd < 0)
+            return fd;
+    }
+    if (in->valid & FATTR_KILL_SUIDGID)
+        fsetid = cred_drop_fsetid();
+    rc = ftruncate(fd, (off_t)in->size) < 0 ? -errno : 0;
+    cred_restore_fsetid(fsetid);
+    return rc;
+}
+
+static int set_owner(struct inode *i, const struct fuse_setattr_in *in)
+{
+    uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
+    gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
+
+    if (fchownat(i->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    return 0;
+}
+
+/* One of the two times: omitted, now, or as given. */
+static int choose_time(const struct fuse_setattr_in *in, uint32_t set, uint32_t now, uint64_t sec,
+                       uint32_t nsec, struct timespec *out)
+{
+    if (!(in->valid & set)) {
+        *out = (struct timespec){.tv_nsec = UTIME_OMIT};
+    } else if (in->valid & now) {
+        *out = (struct timespec){.tv_nsec = UTIME_NOW};
+    } else {
+        if (nsec >= 1000000000u)
+            return -EINVAL;
+        *out = (struct timespec){.tv_sec = (time_t)sec, .tv_nsec = nsec};
+    }
+    return 0;
+}
+
+static int set_times(struct inode *i, const struct fuse_setattr_in *in)
+{
+    struct timespec t[2];
+    int rc = choose_time(in, FATTR_ATIME, FATTR_ATIME_NOW, in->atime, in->atimensec, &t[0]);
+
+    if (rc == 0)
+        rc = choose_time(in, FATTR_MTIME, FATTR_MTIME_NOW, in->mtime, in->mtimensec, &t[1]);
+    if (rc < 0)
+        return rc;
+    return utimensat(i->fd, "", t, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+static int set_mode(struct fs *fs, struct inode *i, uint32_t mode)
+{
+    char num[16];
+
+    if (i->type == S_IFLNK)
+        return -EOPNOTSUPP;
+    (void)snprintf(num, sizeof(num), "%d", i->fd);
+    return fchmodat(fs->proc_fd, num, mode & 07777, 0) < 0 ? -errno : 0;
+}
+
+int op_setattr(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
+{
+    struct fuse_setattr_in in;
+    int rc = reader_take(&rq->body, &in, sizeof(in));
+
+    if (rc == 0)
+        rc = reader_end(&rq->body);
+    if (rc == 0 && (in.valid & (FATTR_UID | FATTR_GID)))
+        rc = set_owner(rq->node, &in);
+    /* After the owner: a change of that clears the set-ID bits. */
+    if (rc == 0 && (in.valid & FATTR_MODE))
+        rc = set_mode(fs, rq->node, in.mode);
+    if (rc == 0 && (in.valid & FATTR_SIZE))
+        rc = set_size(fs, rq->node, &in);
+    if (rc == 0 && (in.valid & (FATTR_ATIME | FATTR_MTIME)))
+        rc = set_times(rq->node, &in);
+    return rc < 0 ? rc : put_attr(fs, rq->node->fd, rp);
+}
+
+int op_statfs(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
+{
+    struct fuse_statfs_out *out = fs_reply_put(rp, sizeof(*out));
+    struct statfs st;
+
+    (void)fs;
+    if (fstatfs(rq->node->fd, &st) < 0)
+        return -errno;
+    out->st = (struct fuse_kstatfs){
+        .blocks = (uint64_t)st.f_blocks,
+        .bfree = (uint64_t)st.f_bfree,
+        .bavail = (uint64_t)st.f_bavail,
+        .files = (uint64_t)st.f_files,
+        .ffree = (uint64_t)st.f_ffree,
+        .bsize = (uint32_t)st.f_bsize,
+        .namelen = (uint32_t)st.f_namelen,
+        .frsize = (uint32_t)st.f_frsize,
+    };
+    return 0;
+}
