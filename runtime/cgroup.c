@@ -1,0 +1,447 @@
+/*
+ * The container's cgroup on the host: creation, killing and removal, freezing. cgroup v2
+ * only; on a host with both hierarchies (v2 at /sys/fs/cgroup/unified) grouping, killing and
+ * freezing work there, and limits do not, since v1 holds the controllers. No state: the file system
+ * has it.
+ *
+ * Names are resolved one component at a time below an open descriptor of the hierarchy, with
+ * O_NOFOLLOW, so a path means what it says.
+ */
+#include "runtime/cgroup.h"
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/path.h"
+#include "lib/str.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+#define CGROUP_FILE_MAX (1u << 20) /* cgroup.procs of a hundred thousand processes */
+#define KILL_WAIT_MS    10000      /* a killed process that is this slow hangs in the kernel */
+#define FREEZE_WAIT_MS  10000
+#define CREATE_TRIES    8
+
+static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Opens the root of the v2 hierarchy. */
+static int open_root(struct err *e)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(mounts); i++) {
+        cleanup_fd int fd = open(mounts[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct statfs fs;
+
+        if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
+            return take_fd(&fd);
+    }
+    return err_set(
+        e, ENOENT,
+        "no cgroup v2 hierarchy at %s: mount one (mount -t cgroup2 none %s) or boot with "
+        "systemd.unified_cgroup_hierarchy=1",
+        mounts[0], mounts[0]);
+}
+
+/* Opens the cgroup `path`; -ENOENT (without a message of note) when it is not there. */
+static int open_path(const char *path, struct err *e)
+{
+    cleanup_fd int root = open_root(e);
+    const char *p = path;
+    int fd;
+
+    if (root < 0)
+        return root;
+    while (*p == '/')
+        p++;
+    if (!*p)
+        return take_fd(&root);
+    fd = path_open_in(root, p, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW, 0);
+    if (fd < 0)
+        return err_set(e, -fd, "cgroup %s: %s", path, strerror(-fd));
+    return fd;
+}
+
+/* --- creation --------------------------------------------------------------------------------- */
+
+/* Is `word` one of the blank-separated words of text? */
+static bool has_word(const char *text, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (const char *p = strstr(text, word); p; p = strstr(p + 1, word)) {
+        if ((p == text || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\n' || !p[len]))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * Lets the children of a cgroup have the controllers that limits need, one by one: each may be
+ * absent, or barred by processes that live in an inner cgroup. What cannot be had is missed by
+ * whoever sets a limit with it, who then fails by its name.
+ */
+static void enable_controllers(int dir)
+{
+    static const char *const wanted[] = {"cpu", "cpuset", "io", "memory", "pids", "hugetlb"};
+    cleanup_free char *have = NULL, *on = NULL;
+    struct err ignored = ERR_INIT;
+
+    if (io_read_file(dir, "cgroup.controllers", CGROUP_FILE_MAX, &have, NULL, &ignored) < 0 ||
+        io_read_file(dir, "cgroup.subtree_control", CGROUP_FILE_MAX, &on, NULL, &ignored) < 0)
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+        char word[16];
+
+        if (!has_word(have, wanted[i]) || has_word(on, wanted[i]) ||
+            str_printf(word, sizeof(word), "+%s", wanted[i]) < 0)
+            continue;
+        if (io_write_file(dir, "cgroup.subtree_control", word, &ignored) < 0)
+            continue;
+    }
+}
+
+/* Makes (or finds) one component below *dir and moves there. */
+static int descend(int *dir, const char *name, struct err *e)
+{
+    int fd;
+
+    if (mkdirat(*dir, name, 0755) < 0 && errno != EEXIST)
+        return err_errno(e, "create it at \"%s\"", name);
+    fd = openat(*dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return err_errno(e, "open it at \"%s\"", name);
+    close(*dir);
+    *dir = fd;
+    return 0;
+}
+
+/* Another container's removal may take an empty parent away under us: -ENOENT. */
+static int try_create(const char *path, int *fd_out, struct err *e)
+{
+    cleanup_free char *copy = strdup(path);
+    cleanup_fd int dir = open_root(e);
+    char *save = NULL;
+    int r = 0;
+
+    if (dir < 0)
+        return dir;
+    if (!copy)
+        return err_set(e, ENOMEM, "out of memory");
+    for (char *c = strtok_r(copy, "/", &save); c && r == 0; c = strtok_r(NULL, "/", &save)) {
+        enable_controllers(dir);
+        r = descend(&dir, c, e);
+    }
+    if (r == 0)
+        *fd_out = take_fd(&dir);
+    return r;
+}
+
+/* The value of `key` in a flat keyed file such as cgroup.events; -errno. */
+static int read_event(int fd, const char *key)
+{
+    char text[256], *at;
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+    if (n < 0)
+        return -errno;
+    text[n] = '\0';
+    at = strstr(text, key);
+    return at ? at[strlen(key)] == '1' : -ENODATA;
+}
+
+static int populated(int dir)
+{
+    cleanup_fd int fd = openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : read_event(fd, "populated ");
+}
+
+int cgroup_create(const char *path, int *fd_out, struct err *e)
+{
+    cleanup_fd int fd = -1;
+    int r = -ENOENT;
+
+    for (int i = 0; i < CREATE_TRIES && r == -ENOENT; i++)
+        r = try_create(path, &fd, e);
+    if (r < 0)
+        return err_wrap(e, "cgroup %s", path);
+    r = populated(fd);
+    if (r < 0)
+        return err_set(e, -r, "cgroup %s: cannot tell whether it is empty: %s", path, strerror(-r));
+    if (r > 0)
+        return err_set(e, EBUSY, "cgroup %s exists and holds processes", path);
+    *fd_out = take_fd(&fd);
+    return 0;
+}
+
+int cgroup_open(const char *path, int *fd_out, struct err *e)
+{
+    int fd = open_path(path, e);
+
+    if (fd < 0)
+        return fd;
+    *fd_out = fd;
+    return 0;
+}
+
+int cgroup_add(const char *path, pid_t pid, struct err *e)
+{
+    cleanup_fd int dir = open_path(path, e);
+    char text[16];
+    int r;
+
+    if (dir < 0)
+        return dir;
+    snprintf(text, sizeof(text), "%d", (int)pid);
+    r = io_write_file(dir, "cgroup.procs", text, e);
+    return r < 0 ? err_wrap(e, "cgroup %s: add process %d", path, (int)pid) : 0;
+}
+
+/* --- a walk over a cgroup and all below it ---------------------------------------------------- */
+
+typedef int visit_fn(int parent, int dir, const char *name, void *arg, struct err *e);
+
+/* Calls fn for every cgroup below dir, children first. parent and name say where it stands. */
+static int visit_below(int dir, visit_fn *fn, void *arg, struct err *e)
+{
+    int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = copy < 0 ? NULL : fdopendir(copy);
+    const struct dirent *entry;
+    int r = 0;
+
+    if (!d) {
+        r = err_errno(e, "read the cgroup");
+        if (copy >= 0)
+            close(copy);
+        return r;
+    }
+    while (r == 0 && (entry = readdir(d))) {
+        cleanup_fd int child = -1;
+
+        if (entry->d_type != DT_DIR || !path_is_clean_name(entry->d_name))
+            continue;
+        child = openat(dir, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (child < 0)
+            continue; /* gone meanwhile */
+        r = visit_below(child, fn, arg, e);
+        if (r == 0)
+            r = fn(dir, child, entry->d_name, arg, e);
+    }
+    closedir(d);
+    return r;
+}
+
+/* --- removal ---------------------------------------------------------------------------------- */
+
+/*
+ * Waits until `key` of cgroup.events is `want`. A cgroup that vanishes meanwhile is -ENODEV, the
+ * deadline -ETIMEDOUT.
+ */
+static int wait_event(int dir, const char *key, int want, int64_t deadline)
+{
+    cleanup_fd int fd = openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return errno == ENOENT ? -ENODEV : -errno;
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = POLLPRI};
+        int64_t left = deadline - now_ms();
+        int v = read_event(fd, key);
+
+        if (v < 0 || v == want)
+            return v < 0 ? v : 0;
+        if (left <= 0)
+            return -ETIMEDOUT;
+        if (poll(&p, 1, (int)left) < 0 && errno != EINTR)
+            return -errno;
+    }
+}
+
+static int remove_one(int parent, int dir, const char *name, void *arg, struct err *e)
+{
+    (void)dir;
+    (void)arg;
+    if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+        return err_errno(e, "remove \"%s\"", name);
+    return 0;
+}
+
+/* Kills, waits, and removes all below dir; -EBUSY when something came in meanwhile. */
+static int empty(int dir, int64_t deadline, struct err *e)
+{
+    int r = io_write_file(dir, "cgroup.kill", "1", e);
+
+    if (r == -ENOENT && faccessat(dir, "cgroup.procs", F_OK, 0) == 0)
+        return err_set(e, ENOTSUP,
+                       "it has no cgroup.kill: the host's kernel must be 5.14 or newer");
+    if (r == -ENOENT || r == -ENODEV)
+        return 0; /* removed by someone else */
+    if (r < 0)
+        return r;
+    r = wait_event(dir, "populated ", 0, deadline);
+    if (r == -ENODEV)
+        return 0;
+    if (r == -ETIMEDOUT)
+        return err_set(e, ETIMEDOUT, "processes in it were killed and do not end");
+    if (r < 0)
+        return err_set(e, -r, "wait until it is empty: %s", strerror(-r));
+    return visit_below(dir, remove_one, NULL, e);
+}
+
+/* Are we in the cgroup `path`, or below it? Killing it would kill the killer. */
+static int holds_us(const char *path, struct err *e)
+{
+    cleanup_free char *own = NULL;
+    struct err ignored = ERR_INIT;
+    size_t len = strlen(path);
+
+    if (cgroup_own(&own, &ignored) < 0)
+        return 0;
+    if (strncmp(own, path, len) == 0 && (own[len] == '/' || !own[len]))
+        return err_set(e, EBUSY, "cgroup %s holds the calling process", path);
+    return 0;
+}
+
+/* The parent that all containers without a cgroupsPath share goes with the last of them. */
+static void remove_default_parent(const char *path, int root)
+{
+    if (str_starts(path, CGROUP_DEFAULT_PARENT "/") &&
+        unlinkat(root, CGROUP_DEFAULT_PARENT + 1, AT_REMOVEDIR) < 0)
+        return; /* others are in it */
+}
+
+static int destroy(const char *path, int root, struct err *e)
+{
+    int64_t deadline = now_ms() + KILL_WAIT_MS;
+    const struct timespec pause = {0, 1000000};
+
+    for (;;) {
+        cleanup_fd int dir = open_path(path, e);
+        int r = dir < 0 ? dir : empty(dir, deadline, e);
+
+        if (r == -ENOENT)
+            return 0;
+        if (r == 0 && unlinkat(root, path + strspn(path, "/"), AT_REMOVEDIR) < 0)
+            r = err_errno(e, "remove it");
+        if (r != -EBUSY || now_ms() >= deadline)
+            return r == -ENOENT ? 0 : r;
+        nanosleep(&pause, NULL); /* a process or a child came in between: once more */
+    }
+}
+
+int cgroup_destroy(const char *path, struct err *e)
+{
+    cleanup_fd int root = open_root(e);
+    int r;
+
+    if (root < 0)
+        return root;
+    if (!path[strspn(path, "/")])
+        return err_set(e, EINVAL, "the root of the cgroup hierarchy is not ours to remove");
+    r = holds_us(path, e);
+    if (r < 0)
+        return r;
+    r = destroy(path, root, e);
+    if (r < 0)
+        return err_wrap(e, "cgroup %s", path);
+    remove_default_parent(path, root);
+    return 0;
+}
+
+/* --- the rest --------------------------------------------------------------------------------- */
+
+int cgroup_freeze(const char *path, bool frozen, struct err *e)
+{
+    cleanup_fd int dir = open_path(path, e);
+    int r;
+
+    if (dir < 0)
+        return dir;
+    r = io_write_file(dir, "cgroup.freeze", frozen ? "1" : "0", e);
+    if (r < 0)
+        return err_wrap(e, "cgroup %s", path);
+    r = wait_event(dir, "frozen ", frozen, now_ms() + FREEZE_WAIT_MS);
+    if (r < 0)
+        return err_set(e, -r, "cgroup %s does not become %s: %s", path,
+                       frozen ? "frozen" : "thawed", strerror(-r));
+    return 0;
+}
+
+struct pids {
+    pid_t *v;
+    size_t n, cap;
+};
+
+static int add_pid(struct pids *p, pid_t pid, struct err *e)
+{
+    if (p->n == p->cap) {
+        size_t cap = p->cap ? 2 * p->cap : 16;
+        pid_t *grown = reallocarray(p->v, cap, sizeof(*grown));
+
+        if (!grown)
+            return err_set(e, ENOMEM, "out of memory");
+        p->v = grown;
+        p->cap = cap;
+    }
+    p->v[p->n++] = pid;
+    return 0;
+}
+
+static int collect(int parent, int dir, const char *name, void *arg, struct err *e)
+{
+    cleanup_free char *text = NULL;
+    char *save = NULL;
+    int r = io_read_file(dir, "cgroup.procs", CGROUP_FILE_MAX, &text, NULL, e);
+
+    (void)parent;
+    (void)name;
+    if (r == -ENOENT || r == -ENODEV)
+        return 0; /* gone meanwhile */
+    if (r < 0)
+        return r;
+    for (char *line = strtok_r(text, "\n", &save); line && r == 0;
+         line = strtok_r(NULL, "\n", &save)) {
+        uint64_t pid;
+
+        /* 0 = a process that our pid namespace does not show */
+        if (str_to_u64(line, &pid) == 0 && pid > 0 && pid <= INT32_MAX)
+            r = add_pid(arg, (pid_t)pid, e);
+    }
+    return r;
+}
+
+int cgroup_pids(const char *path, pid_t **out, size_t *n_out, struct err *e)
+{
+    cleanup_fd int dir = open_path(path, e);
+    struct pids p = {0};
+    int r;
+
+    if (dir < 0)
+        return dir;
+    r = visit_below(dir, collect, &p, e);
+    if (r == 0)
+        r = collect(-1, dir, "", &p, e);
+    if (r < 0) {
+        free(p.v);
+        return err_wrap(e, "cgroup %s", path);
+    }
+    *out = p.v;
+    *n_out = p.n;
+    return 0;
+}
