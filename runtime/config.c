@@ -322,18 +322,6 @@ static void fit_resources(struct config *c, const struct spec_resources *r)
 
 static int apply_vm(struct config *c, const struct spec_vm *vm, struct err *e)
 {
-    if (vm->hypervisor_path || vm->hypervisor_parameters)
-        return err_set(e, ENOTSUP,
-                       "vm.hypervisor is not supported: every VM is run by bulkhead's "
-                       "own VMM (its path is \"vmm\" in bulkhead.json)");
-    if (vm->image_path)
-        return err_set(e, ENOTSUP,
-                       "vm.image is not supported: the container's root file system is "
-                       "root.path, shared live");
-    if (vm->hw_devices)
-        return err_set(e, ENOTSUP,
-                       "vm.hwConfig: only vcpus and memory are supported, not devices "
-                       "of the host");
     if (vm->kernel_path && set_string(&c->kernel, vm->kernel_path, e) < 0)
         return -e->code;
     if (vm->kernel_initrd && set_string(&c->initrd, vm->kernel_initrd, e) < 0)

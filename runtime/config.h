@@ -52,7 +52,7 @@ struct config {
 
 /* Loads `path`, or the first file of the list above when NULL. */
 int config_load(const char *path, struct config *out, struct err *e) must_check;
-/* Applies one container's wishes. Refuses by name what a VM of ours cannot be. */
+/* Applies one container's wishes (support_check has seen the document). */
 int config_apply_spec(struct config *c, const struct spec *s, const char *id,
                       struct err *e) must_check;
 void config_done(struct config *c);

@@ -8,47 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int guest_check_process(const struct spec_process *p, const char *where, struct err *e)
-{
-    if (p->apparmor_profile)
-        return err_set(e, ENOTSUP,
-                       "%s.apparmorProfile \"%s\": AppArmor of the host does not reach "
-                       "into the VM (podman: --security-opt apparmor=unconfined)",
-                       where, p->apparmor_profile);
-    if (p->selinux_label)
-        return err_set(e, ENOTSUP,
-                       "%s.selinuxLabel \"%s\": SELinux of the host does not reach "
-                       "into the VM (podman: --security-opt label=disable)",
-                       where, p->selinux_label);
-    return 0;
-}
-
-int guest_check(const struct spec *s, struct err *e)
-{
-    if (!s->process_present)
-        return err_set(e, EINVAL, "process is missing: there is nothing to start");
-    if (guest_check_process(&s->process, "process", e) < 0)
-        return -e->code;
-    if (!s->linux_.ns[NS_NETWORK].present)
-        return err_set(e, ENOTSUP,
-                       "linux.namespaces has no \"network\": the host's own network "
-                       "cannot be used from a VM (podman: --network=none)");
-    for (int i = 0; i < NS_KINDS; i++)
-        if (i != NS_NETWORK && s->linux_.ns[i].path)
-            return err_set(e, ENOTSUP,
-                           "linux.namespaces: %s with path %s: a namespace of the host "
-                           "cannot be joined from a VM",
-                           spec_ns_names[i], s->linux_.ns[i].path);
-    if (s->linux_.mount_label)
-        return err_set(e, ENOTSUP,
-                       "linux.mountLabel \"%s\": SELinux of the host does not reach "
-                       "into the VM (podman: --security-opt label=disable)",
-                       s->linux_.mount_label);
-    if (s->linux_.intel_rdt_set)
-        return err_set(e, ENOTSUP, "linux.intelRdt is not supported");
-    return 0;
-}
-
 static char *base64(const unsigned char *p, size_t len)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -11,11 +11,6 @@
 
 #include <jansson.h>
 
-/* Refuses by name what no guest of ours can do, before anything is made. */
-int guest_check(const struct spec *s, struct err *e) must_check;
-/* The same for a process alone. `where` names it. */
-int guest_check_process(const struct spec_process *p, const char *where, struct err *e) must_check;
-
 /* Body of PROTO_CONTAINER_CREATE. `mounts` is the guest's array of share_open (borrowed). */
 int guest_create_body(const struct spec *s, const char *id, const char *bundle, json_t *mounts,
                       json_t **out, struct err *e) must_check;

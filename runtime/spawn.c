@@ -53,7 +53,7 @@ static _Noreturn void child(const struct spawn *s, int gate, int null_fd)
         close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0) {
         for (unsigned i = 0; i < s->nkeep; i++)
             (void)io_set_cloexec(s->keep[i], 0);
-        execve(s->program, s->argv, no_env);
+        execve(s->program, (char *const *)(uintptr_t)s->argv, no_env);
     }
     int code = errno;
     (void)!write(gate, &code, sizeof code);
@@ -96,18 +96,18 @@ int spawn_held(const struct spawn *s, struct spawned *out, struct err *e)
     return 0;
 }
 
-int spawn_release(const struct spawn *s, struct spawned *p, struct err *e)
+int spawn_release(const char *program, struct spawned *p, struct err *e)
 {
     int code = 0;
     int r = io_write_full(p->gate, "g", 1);
 
     if (r < 0)
-        return err_set(e, -r, "start %s: %s", s->program, strerror(-r));
+        return err_set(e, -r, "start %s: %s", program, strerror(-r));
     /* the other end closes at exec */
     ssize_t n = io_read_full(p->gate, &code, sizeof code);
     close_fd(&p->gate);
     if (n == sizeof code)
-        return err_set(e, code, "start %s: %s", s->program, strerror(code));
+        return err_set(e, code, "start %s: %s", program, strerror(code));
     return 0;
 }
 

@@ -14,7 +14,7 @@
 
 struct spawn {
     const char *program;
-    char *const *argv;
+    const char *const *argv;
     int stdio[3];    /* -1 = /dev/null */
     int cgroup_fd;   /* directory of the cgroup v2 to be born in; -1 = ours */
     const int *keep; /* descriptors that stay open, at their numbers (each > 2) */
@@ -32,7 +32,7 @@ struct spawned {
 
 int spawn_held(const struct spawn *s, struct spawned *out, struct err *e) must_check;
 /* Lets it exec; fails with the reason when exec does. */
-int spawn_release(const struct spawn *s, struct spawned *p, struct err *e) must_check;
+int spawn_release(const char *program, struct spawned *p, struct err *e) must_check;
 /* Closes our descriptors. A child that is still held ends. */
 void spawned_done(struct spawned *p);
 

@@ -73,7 +73,7 @@ int store_lock(struct store *s, struct err *e)
     /* whoever held it may have removed it */
     if (fstat(s->dir, &st) < 0 || st.st_nlink == 0) {
         flock(s->dir, LOCK_UN);
-        return err_set(e, ENOENT, "container does not exist");
+        return err_set(e, ENOENT, STORE_NO_CONTAINER);
     }
     return 0;
 }
@@ -125,7 +125,7 @@ int store_open(const char *root, const char *id, bool lock, struct store *out, s
         goto fail;
     s.dir = open(s.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (s.dir < 0) {
-        r = errno == ENOENT ? err_set(e, ENOENT, "container does not exist")
+        r = errno == ENOENT ? err_set(e, ENOENT, STORE_NO_CONTAINER)
                             : err_errno(e, "open %s", s.path);
         goto fail;
     }

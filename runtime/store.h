@@ -22,6 +22,8 @@
 #include <sys/types.h>
 
 #define STORE_EXECS_MAX 4096
+/* the message of ENOENT when there is no such container; clients look for it */
+#define STORE_NO_CONTAINER "container does not exist"
 
 /* Moments of the host's CLOCK_MONOTONIC in ns; 0 = not reached (yet). */
 enum phase {

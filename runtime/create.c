@@ -1,0 +1,399 @@
+/*
+ * container_create. The order:
+ *
+ *   1  read and check all there is to read (bundle, configuration, kernel, /dev/kvm)
+ *   2  claim the id: state directory, lock, state.json
+ *   3  cgroup, trees to share, shim (so that it is in cgroup and namespaces when create returns)
+ *   4  VMM and file server; the guest boots from here on
+ *   5  hooks of the host, meanwhile
+ *   6  agent ready: the container is made in the guest, its connections go to the shim
+ *   7  state.json complete, then the pid-file
+ *
+ * struct creation owns everything until then. A failure undoes all by the same means as delete.
+ */
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/names.h"
+#include "lib/str.h"
+#include "runtime/cgroup.h"
+#include "runtime/client.h"
+#include "runtime/container.h"
+#include "runtime/guest.h"
+#include "runtime/hooks.h"
+#include "runtime/sandbox.h"
+#include "runtime/support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+struct creation {
+    const struct runtime *rt;
+    const struct create_options *o;
+    const char *id;
+    char bundle[PATH_MAX];
+    char rootfs[PATH_MAX];
+    struct spec *spec;
+    struct config config;
+    struct sandbox_files files;
+    struct store store;
+    struct state state;
+    struct share share;
+    json_t *mounts;
+    struct shim shim;
+    struct sandbox sandbox;
+    int cgroup_fd;
+    int control, streams[3];
+    bool hooks_ran;
+};
+
+/* --- 1: reading ------------------------------------------------------------------------------- */
+
+static int check_support(const struct creation *c, struct err *warning, struct err *e)
+{
+    struct strbuf warnings = {0};
+    int r = support_check(c->spec, &warnings, e);
+
+    if (r == 0 && warnings.len)
+        err_set(warning, EINVAL, "%.*s", (int)strcspn(warnings.s, "\n"), warnings.s);
+    strbuf_done(&warnings);
+    return r;
+}
+
+static int check_terminal(const struct creation *c, struct err *e)
+{
+    bool terminal = c->spec->process.terminal;
+
+    if (terminal && !c->o->console_socket && !c->o->foreground)
+        return err_set(e, EINVAL,
+                       "process.terminal is true: a detached container needs "
+                       "--console-socket to hand its terminal to");
+    if (!terminal && c->o->console_socket)
+        return err_set(e, EINVAL, "--console-socket is given, but process.terminal is false");
+    if (c->o->preserve_fds)
+        return err_set(e, ENOTSUP,
+                       "--preserve-fds %u: descriptors of the host cannot be used in a "
+                       "VM",
+                       c->o->preserve_fds);
+    return 0;
+}
+
+static int check_rootfs(struct creation *c, struct err *e)
+{
+    const char *path = c->spec->root_path;
+    struct stat st;
+
+    if (!path || !*path)
+        return err_set(e, EINVAL, "root.path is missing");
+    if (str_printf(c->rootfs, sizeof c->rootfs, "%s%s%s", *path == '/' ? "" : c->bundle,
+                   *path == '/' ? "" : "/", path) < 0)
+        return err_set(e, ENAMETOOLONG, "root.path is too long");
+    if (stat(c->rootfs, &st) < 0)
+        return err_errno(e, "root.path %s", c->rootfs);
+    if (!S_ISDIR(st.st_mode))
+        return err_set(e, ENOTDIR, "root.path %s is not a directory", c->rootfs);
+    return 0;
+}
+
+static int read_all(struct creation *c, struct err *warning, struct err *e)
+{
+    if (store_check_id(c->id, e) < 0)
+        return -e->code;
+    if (!realpath(c->o->bundle, c->bundle))
+        return err_errno(e, "bundle %s", c->o->bundle);
+    if (spec_load(c->bundle, &c->spec, e) < 0 || check_support(c, warning, e) < 0 ||
+        check_terminal(c, e) < 0 || check_rootfs(c, e) < 0)
+        return -e->code;
+    if (config_load(c->rt->config, &c->config, e) < 0 ||
+        config_apply_spec(&c->config, c->spec, c->id, e) < 0)
+        return -e->code;
+    return 0;
+}
+
+/* --- 2: claiming ------------------------------------------------------------------------------ */
+
+static int save_config(const struct creation *c, struct err *e)
+{
+    cleanup_free char *text = json_dumps(c->spec->doc, JSON_COMPACT);
+
+    if (!text)
+        return err_set(e, ENOMEM, "copy config.json: out of memory");
+    return io_replace_file(c->store.dir, "config.json", 0600, text, strlen(text), e);
+}
+
+static int claim(struct creation *c, struct err *e)
+{
+    struct state *s = &c->state;
+    struct timespec now;
+
+    if (store_create(c->rt->root, c->id, &c->store, e) < 0)
+        return -e->code;
+    clock_gettime(CLOCK_REALTIME, &now);
+    s->created_s = now.tv_sec;
+    s->created_ns = (uint32_t)now.tv_nsec;
+    s->owner = getuid();
+    s->id = strdup(c->id);
+    s->bundle = strdup(c->bundle);
+    s->rootfs = strdup(c->rootfs);
+    s->annotations = json_object();
+    if (!s->id || !s->bundle || !s->rootfs || !s->annotations)
+        return err_set(e, ENOMEM, "state: out of memory");
+    for (size_t i = 0; i < c->spec->nannotations; i++)
+        json_object_set_new(s->annotations, c->spec->annotations[i].key,
+                            json_string(c->spec->annotations[i].value));
+    if (process_identify(getpid(), &s->creator) < 0)
+        return err_set(e, ESRCH, "/proc is not mounted: bulkhead needs it");
+    if (store_save(&c->store, s, e) < 0)
+        return -e->code;
+    return save_config(c, e);
+}
+
+/* --- 3: cgroup, trees, shim ------------------------------------------------------------------- */
+
+static bool may_do_without_cgroup(const struct creation *c, int code)
+{
+    bool denied = code == EACCES || code == EPERM || code == EROFS;
+
+    return (denied && geteuid() != 0) || !c->spec->linux_.cgroups_path;
+}
+
+static int make_cgroup(struct creation *c, struct err *warning, struct err *e)
+{
+    cleanup_free char *path = NULL;
+    int r;
+
+    if (c->rt->no_cgroup)
+        return 0;
+    r = cgroup_path(c->spec->linux_.cgroups_path, c->id, c->rt->systemd_cgroup, &path, e);
+    if (r == 0) {
+        /* on disk before it exists: an empty directory of a killed create can be found */
+        c->state.cgroup = take_ptr(path);
+        r = store_save(&c->store, &c->state, e);
+        if (r < 0)
+            return r;
+        r = cgroup_create(c->state.cgroup, &c->cgroup_fd, e);
+    }
+    if (r < 0) {
+        free(c->state.cgroup);
+        c->state.cgroup = NULL;
+        if (!may_do_without_cgroup(c, -r))
+            return err_wrap(e, "cgroup");
+        err_set(warning, e->code, "the container has no cgroup on the host: %s", e->msg);
+        return store_save(&c->store, &c->state, e);
+    }
+    c->state.cgroup_made = true;
+    return store_save(&c->store, &c->state, e);
+}
+
+static int make_shim(struct creation *c, struct err *e)
+{
+    const struct spec_namespace *net = &c->spec->linux_.ns[NS_NETWORK];
+    const struct spec_process *p = &c->spec->process;
+    struct shim_params params = {
+        .program = c->config.shim,
+        .title = c->id,
+        .rootfs = c->rootfs,
+        .netns = net->path,
+        .new_netns = net->present && !net->path,
+        .cgroup_fd = c->cgroup_fd,
+        .stdio = {0, 1, 2},
+        .terminal = p->terminal,
+        .rows = p->rows,
+        .cols = p->cols,
+        .console_socket = c->o->console_socket,
+    };
+
+    if (shim_spawn(&params, &c->shim, e) < 0)
+        return -e->code;
+    if (process_identify(c->shim.pid, &c->state.shim) < 0)
+        return err_set(e, ESRCH, "the shim has ended");
+    return store_save(&c->store, &c->state, e);
+}
+
+/* The OOM killer of the host judges the VM as it would the container's process. */
+static int set_oom_score(const struct creation *c, pid_t pid, struct err *e)
+{
+    char path[64], text[16];
+
+    if (!c->spec->process.oom_score_adj_set)
+        return 0;
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+    snprintf(text, sizeof text, "%d", c->spec->process.oom_score_adj);
+    if (io_write_file(AT_FDCWD, path, text, e) == 0)
+        return 0;
+    /* an unprivileged caller may not lower it: the guest's own is set all the same */
+    return geteuid() != 0 ? 0 : err_wrap(e, "process.oomScoreAdj");
+}
+
+static int make_host_side(struct creation *c, struct err *warning, struct err *e)
+{
+    if (make_cgroup(c, warning, e) < 0 ||
+        share_open(c->spec, c->bundle, c->id, &c->share, &c->mounts, e) < 0 || make_shim(c, e) < 0)
+        return -e->code;
+    if (sandbox_start(&c->config, &c->files, &c->share, &c->store, c->cgroup_fd, &c->state,
+                      &c->sandbox, e) < 0)
+        return -e->code;
+    return set_oom_score(c, c->state.vmm.pid, e);
+}
+
+/* --- 5: hooks --------------------------------------------------------------------------------- */
+
+static int run_hooks(struct creation *c, struct err *e)
+{
+    static const enum spec_hook_kind kinds[] = {HOOK_PRESTART, HOOK_CREATE_RUNTIME,
+                                                HOOK_CREATE_CONTAINER};
+    json_t *j = state_json(&c->state, STATUS_CREATING, NULL);
+    cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+
+    json_decref(j);
+    if (!text)
+        return err_set(e, ENOMEM, "hooks: out of memory");
+    c->hooks_ran = true;
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (hooks_run(&c->spec->hooks, kinds[i], c->bundle, text, e) < 0)
+            return -e->code;
+    return 0;
+}
+
+/* --- 6: in the guest -------------------------------------------------------------------------- */
+
+static int make_guest_side(struct creation *c, json_t *body_taken, struct err *e)
+{
+    /* the agent's own call carries the first requests, and is then the shim's for good */
+    if (proto_call(c->control, PROTO_CONTAINER_CREATE, body_taken, CLIENT_TIMEOUT_MS, NULL, e) < 0)
+        return -e->code;
+    c->state.phase[PHASE_CREATED] = monotonic_ns();
+    if (proto_call(c->control, PROTO_PROCESS_ATTACH,
+                   json_pack("{s:s, s:s}", "id", c->id, "process", ""), CLIENT_TIMEOUT_MS, NULL,
+                   e) < 0)
+        return -e->code;
+    for (int i = 0; i < (c->spec->process.terminal ? 1 : 3); i++) {
+        c->streams[i] = client_stream(c->store.path, c->id, "", i, e);
+        if (c->streams[i] < 0)
+            return c->streams[i];
+    }
+    return 0;
+}
+
+static int enter_guest(struct creation *c, json_t *body_taken, struct err *e)
+{
+    json_t *hello = NULL;
+
+    c->control = sandbox_wait(&c->sandbox, &c->store, &hello, e);
+    if (c->control < 0) {
+        json_decref(body_taken);
+        return c->control;
+    }
+    c->state.phase[PHASE_READY] = monotonic_ns();
+    json_int_t boot = json_integer_value(json_object_get(hello, "boot_ns"));
+    c->state.guest_boot_ns = boot > 0 ? (uint64_t)boot : 0;
+    json_decref(hello);
+    if (make_guest_side(c, body_taken, e) < 0)
+        return sandbox_explain(&c->store, &c->state.vmm, e);
+
+    struct shim_guest g = {
+        .control = c->control,
+        .streams = {c->streams[0], c->streams[1], c->streams[2]},
+        .console_log = c->sandbox.console,
+        .container = c->id,
+        .process = "",
+    };
+    return shim_go(&c->shim, &g, e);
+}
+
+/* --- 7: done ---------------------------------------------------------------------------------- */
+
+static int write_pid_file(const struct creation *c, struct err *e)
+{
+    char text[16];
+
+    if (!c->o->pid_file)
+        return 0;
+    int n = snprintf(text, sizeof text, "%d", c->shim.pid);
+    return io_replace_file(AT_FDCWD, c->o->pid_file, 0644, text, (size_t)n, e);
+}
+
+static int make(struct creation *c, struct err *warning, struct err *e)
+{
+    json_t *body = NULL;
+
+    if (claim(c, e) < 0 || make_host_side(c, warning, e) < 0 || run_hooks(c, e) < 0 ||
+        guest_create_body(c->spec, c->id, c->bundle, c->mounts, &body, e) < 0 ||
+        enter_guest(c, body, e) < 0)
+        return -e->code;
+    c->state.complete = true;
+    if (store_save(&c->store, &c->state, e) < 0)
+        return -e->code;
+    return write_pid_file(c, e);
+}
+
+/* What cannot be undone is added to the reason of the failure. */
+static void undo(struct creation *c, struct err *e)
+{
+    struct err more = ERR_INIT;
+
+    shim_abort(&c->shim);
+    if (c->store.dir >= 0 && container_destroy(&c->store, &c->state, &more) < 0)
+        err_set(e, e->code, "%s; and cleaning up failed: %s", e->msg, more.msg);
+    if (c->hooks_ran) {
+        json_t *j = state_json(&c->state, STATUS_STOPPED, NULL);
+        cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+        json_decref(j);
+        if (text && hooks_run(&c->spec->hooks, HOOK_POSTSTOP, c->bundle, text, &more) < 0)
+            err_set(e, e->code, "%s; and %s", e->msg, more.msg);
+    }
+}
+
+static void creation_done(struct creation *c)
+{
+    close_fd(&c->control);
+    for (int i = 0; i < 3; i++)
+        close_fd(&c->streams[i]);
+    sandbox_release(&c->sandbox);
+    close_fd(&c->cgroup_fd);
+    share_done(&c->share);
+    json_decref(c->mounts);
+    sandbox_close_files(&c->files);
+    config_done(&c->config);
+    spec_free(c->spec);
+    state_done(&c->state);
+    store_close(&c->store);
+}
+
+int container_create(const struct runtime *rt, const char *id, const struct create_options *o,
+                     struct shim *shim_out, struct err *warning, struct err *e)
+{
+    struct creation c = {
+        .rt = rt,
+        .o = o,
+        .id = id,
+        .files = SANDBOX_FILES_INIT,
+        .store = STORE_INIT,
+        .state = STATE_INIT,
+        .shim = SHIM_INIT,
+        .sandbox = SANDBOX_INIT,
+        .cgroup_fd = -1,
+        .control = -1,
+        .streams = {-1, -1, -1},
+    };
+    int r;
+
+    c.state.phase[PHASE_BEGIN] = monotonic_ns();
+    r = read_all(&c, warning, e);
+    if (r == 0)
+        r = sandbox_open_files(&c.config, &c.files, e);
+    if (r == 0) {
+        r = make(&c, warning, e);
+        if (r < 0)
+            undo(&c, e);
+        else
+            *shim_out = c.shim;
+    }
+    creation_done(&c);
+    return r;
+}

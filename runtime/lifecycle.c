@@ -1,0 +1,300 @@
+/*
+ * The verbs after create: start, kill, pause, delete. Each finds the container anew; the state
+ * directory is the only memory.
+ */
+#include "lib/cleanup.h"
+#include "lib/json.h"
+#include "runtime/cgroup.h"
+#include "runtime/client.h"
+#include "runtime/container.h"
+#include "runtime/hooks.h"
+#include "runtime/sandbox.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A guest that cannot take a SIGKILL within this loses its VM. Clients wait 5 s in all. */
+#define KILL_TIMEOUT_MS 3000
+/* How long a VM without containers may take to end by itself. */
+#define OFF_GRACE_MS 1500
+
+static void close_both(struct store *store, struct state *state)
+{
+    state_done(state);
+    store_close(store);
+}
+
+static int open_locked(const struct runtime *rt, const char *id, struct store *store,
+                       struct state *state, struct err *e)
+{
+    int r = store_open(rt->root, id, true, store, e);
+
+    if (r < 0)
+        return r;
+    r = store_load(store, state, e);
+    if (r < 0)
+        store_close(store);
+    return r;
+}
+
+int container_load(const struct runtime *rt, const char *id, struct store *store_out,
+                   struct state *out, struct err *e)
+{
+    struct store store = STORE_INIT;
+    int r = store_open(rt->root, id, false, &store, e);
+
+    if (r == 0)
+        r = store_load(&store, out, e);
+    if (r < 0)
+        store_close(&store);
+    else
+        *store_out = store;
+    return r;
+}
+
+static json_t *target(const char *id)
+{
+    return json_pack("{s:s, s:s}", "id", id, "process", "");
+}
+
+static int run_hooks(const struct store *store, const struct state *state, enum status status,
+                     const struct spec *spec, enum spec_hook_kind kind, struct err *e)
+{
+    json_t *j = state_json(state, status, NULL);
+    cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+
+    (void)store;
+    json_decref(j);
+    if (!text)
+        return err_set(e, ENOMEM, "hooks: out of memory");
+    /* the bundle may be gone by now */
+    return hooks_run(&spec->hooks, kind, access(state->bundle, X_OK) == 0 ? state->bundle : "/",
+                     text, e);
+}
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+static int check_startable(const struct state *state, struct err *e)
+{
+    switch (state_status(state)) {
+    case STATUS_CREATED:
+        return 0;
+    case STATUS_RUNNING:
+        return err_set(e, EINVAL, "cannot start an already running container");
+    case STATUS_PAUSED:
+        return err_set(e, EINVAL, "cannot start a paused container");
+    case STATUS_CREATING:
+        return err_set(e, EINVAL, "cannot start a container that is still being created");
+    case STATUS_STOPPED:
+        break;
+    }
+    return err_set(e, EINVAL, "cannot start a container that has stopped");
+}
+
+static int start(const struct store *store, struct state *state, struct err *e)
+{
+    int r = check_startable(state, e);
+
+    if (r < 0)
+        return r;
+    r = client_call(store->path, PROTO_PROCESS_START, target(state->id), CLIENT_TIMEOUT_MS, NULL,
+                    e);
+    /* the agent's own "no" is the reason; else the VM may be gone */
+    if (r < 0)
+        return sandbox_explain(store, &state->vmm, e);
+    state->phase[PHASE_STARTED] = monotonic_ns();
+    state->started = true;
+    return store_save(store, state, e);
+}
+
+int container_start(const struct runtime *rt, const char *id, struct err *warning, struct err *e)
+{
+    struct store store = STORE_INIT;
+    struct state state = STATE_INIT;
+    struct spec *spec = NULL;
+    int r = open_locked(rt, id, &store, &state, e);
+
+    if (r < 0)
+        return r;
+    r = start(&store, &state, e);
+    store_unlock(&store); /* a poststart hook may call us */
+    if (r == 0)
+        r = spec_load(store.path, &spec, e);
+    /* the specification: a failing poststart hook is a warning */
+    if (r == 0)
+        (void)!run_hooks(&store, &state, STATUS_RUNNING, spec, HOOK_POSTSTART, warning);
+    spec_free(spec);
+    close_both(&store, &state);
+    return r;
+}
+
+/* --- kill, pause ------------------------------------------------------------------------------ */
+
+/* The guest does not even take a SIGKILL: its process on the host goes, and its VM. */
+static int kill_hard(const struct state *state, struct err *e)
+{
+    (void)process_signal(&state->shim, SIGKILL);
+    return sandbox_stop(state, 0, e);
+}
+
+static int send_signal(const struct store *store, const struct state *state, int sig, bool all,
+                       struct err *e)
+{
+    json_t *body = json_pack("{s:s, s:s, s:i, s:b}", "id", state->id, "process", "", "signal", sig,
+                             "all", all);
+    int r = client_call(store->path, PROTO_PROCESS_SIGNAL, body,
+                        sig == SIGKILL ? KILL_TIMEOUT_MS : CLIENT_TIMEOUT_MS, NULL, e);
+
+    if (r == 0)
+        return 0;
+    if (r == -ESRCH || !process_alive(&state->shim)) /* it ended in between */
+        return all ? 0 : err_set(e, ESRCH, "container not running");
+    return sig == SIGKILL ? kill_hard(state, e) : sandbox_explain(store, &state->vmm, e);
+}
+
+int container_kill(const struct runtime *rt, const char *id, int sig, bool all, struct err *e)
+{
+    struct store store = STORE_INIT;
+    struct state state = STATE_INIT;
+    int r = container_load(rt, id, &store, &state, e);
+
+    if (r < 0)
+        return r;
+    switch (state_status(&state)) {
+    case STATUS_STOPPED:
+        r = all ? 0 : err_set(e, ESRCH, "container not running");
+        break;
+    case STATUS_CREATING:
+        r = err_set(e, EAGAIN, "container not running: it is still being created");
+        break;
+    default:
+        r = send_signal(&store, &state, sig, all, e);
+    }
+    close_both(&store, &state);
+    return r;
+}
+
+int container_pause(const struct runtime *rt, const char *id, bool pause, struct err *e)
+{
+    struct store store = STORE_INIT;
+    struct state state = STATE_INIT;
+    enum status status;
+    int r = open_locked(rt, id, &store, &state, e);
+
+    if (r < 0)
+        return r;
+    status = state_status(&state);
+    if (pause && status != STATUS_RUNNING && status != STATUS_CREATED)
+        r = err_set(e, EINVAL, "container not running: it is %s", status_name(status));
+    else if (!pause && status != STATUS_PAUSED)
+        r = err_set(e, EINVAL, "container not paused: it is %s", status_name(status));
+    if (r == 0)
+        r = client_call(store.path, pause ? PROTO_CONTAINER_PAUSE : PROTO_CONTAINER_RESUME,
+                        json_pack("{s:s}", "id", id), CLIENT_TIMEOUT_MS, NULL, e);
+    if (r == 0) {
+        state.paused = pause;
+        r = store_save(&store, &state, e);
+    }
+    close_both(&store, &state);
+    return r;
+}
+
+/* --- delete ----------------------------------------------------------------------------------- */
+
+/* The directory of a cgroup that a killed create may have made: only if nobody is in it. */
+static void remove_empty_cgroup(const char *path)
+{
+    static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+    char dir[PATH_MAX];
+
+    for (size_t i = 0; i < ARRAY_SIZE(mounts); i++)
+        if (snprintf(dir, sizeof dir, "%s/%s", mounts[i], path) < (int)sizeof dir)
+            (void)rmdir(dir);
+}
+
+int container_destroy(struct store *store, struct state *state, struct err *e)
+{
+    /* a create that never had a running guest has nothing to wait for */
+    int grace = state->complete ? OFF_GRACE_MS : 0;
+
+    if (process_kill(&state->shim, "the shim", e) < 0)
+        return -e->code;
+    for (size_t i = 0; i < state->nexecs; i++)
+        if (process_kill(&state->execs[i].shim, "an exec's shim", e) < 0)
+            return -e->code;
+    if (sandbox_stop(state, grace, e) < 0)
+        return -e->code;
+    if (state->cgroup && state->cgroup_made && cgroup_destroy(state->cgroup, e) < 0)
+        return -e->code;
+    if (state->cgroup && !state->cgroup_made)
+        remove_empty_cgroup(state->cgroup);
+    return store_remove(store, e);
+}
+
+static int check_deletable(const struct state *state, const char *id, struct err *e)
+{
+    enum status status = state_status(state);
+
+    if (status == STATUS_STOPPED || status == STATUS_CREATED)
+        return 0;
+    return err_set(e, EBUSY, "cannot delete container %s that is not stopped: %s", id,
+                   status_name(status));
+}
+
+/* A create that is at work holds the lock: without its VM it gives up. */
+static void end_creation(const struct store *store)
+{
+    struct state state = STATE_INIT;
+    struct err ignored = ERR_INIT;
+
+    if (store_load(store, &state, &ignored) < 0)
+        return;
+    if (!state.complete)
+        (void)!sandbox_stop(&state, 0, &ignored);
+    state_done(&state);
+}
+
+static int delete_locked(struct store *store, const char *id, bool force, struct err *warning,
+                         struct err *e)
+{
+    struct state state = STATE_INIT;
+    struct err no_spec = ERR_INIT;
+    struct spec *spec = NULL;
+    int r = store_load(store, &state, e);
+
+    if (r < 0)
+        return r;
+    if (!force)
+        r = check_deletable(&state, id, e);
+    if (r == 0) {
+        bool hooks = spec_load(store->path, &spec, &no_spec) == 0;
+        r = container_destroy(store, &state, e);
+        if (r == 0 && hooks)
+            (void)!run_hooks(store, &state, STATUS_STOPPED, spec, HOOK_POSTSTOP, warning);
+    }
+    spec_free(spec);
+    state_done(&state);
+    return r;
+}
+
+int container_delete(const struct runtime *rt, const char *id, bool force, struct err *warning,
+                     struct err *e)
+{
+    struct store store = STORE_INIT;
+    int r = store_open(rt->root, id, false, &store, e);
+
+    if (r == 0) {
+        if (force)
+            end_creation(&store);
+        r = store_lock(&store, e);
+    }
+    if (r == 0)
+        r = delete_locked(&store, id, force, warning, e);
+    store_close(&store);
+    return r == -ENOENT && force && strcmp(e->msg, STORE_NO_CONTAINER) == 0 ? 0 : r;
+}

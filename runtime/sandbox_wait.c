@@ -1,0 +1,181 @@
+/* A sandbox that runs, or should: waiting for its agent, saying why it died, ending it. */
+#include "lib/cleanup.h"
+#include "lib/io.h"
+#include "lib/json.h"
+#include "lib/proto.h"
+#include "runtime/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define WORDS_READ   4096 /* of a log's end */
+#define WORDS_SHOWN  200
+#define NS_PER_MS    1000000ull
+#define VMM_GRACE_MS 500 /* for a VMM that closed its sockets to be gone */
+
+/* --- last words ---------------------------------------------------------------------------------
+ */
+
+/* Reads the end of a log into buf, printable, as one string with '\n' between lines. */
+static size_t read_tail(int dir, const char *name, char *buf, size_t size)
+{
+    cleanup_fd int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    buf[0] = '\0';
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return 0;
+    off_t from = st.st_size > (off_t)size - 1 ? st.st_size - (off_t)size + 1 : 0;
+    ssize_t n = io_pread_full(fd, buf, size - 1, from);
+    if (n < 0)
+        n = 0;
+    for (ssize_t i = 0; i < n; i++)
+        if (buf[i] != '\n' && (buf[i] < 0x20 || buf[i] > 0x7e))
+            buf[i] = ' ';
+    while (n > 0 && (buf[n - 1] == '\n' || buf[n - 1] == ' '))
+        n--;
+    buf[n] = '\0';
+    return (size_t)n;
+}
+
+/* Of `time="..." level=error msg="TEXT"` the TEXT. */
+static char *message_of(char *line)
+{
+    char *msg = strstr(line, " msg=\"");
+
+    if (!msg)
+        return line;
+    msg += strlen(" msg=\"");
+    size_t n = strlen(msg);
+    if (n && msg[n - 1] == '"')
+        msg[n - 1] = '\0';
+    return msg;
+}
+
+static void explain(const struct store *store, struct err *e)
+{
+    char vmm[WORDS_READ], guest[WORDS_READ];
+    char *last, *words;
+
+    read_tail(store->dir, "vmm.log", vmm, sizeof vmm);
+    size_t n = read_tail(store->dir, "console.log", guest, sizeof guest);
+    last = strrchr(vmm, '\n');
+    last = message_of(last ? last + 1 : vmm);
+    /* a panic says why in its own line, and much after it */
+    words = strstr(guest, "Kernel panic");
+    if (words)
+        words[strcspn(words, "\n")] = '\0';
+    else
+        words = n > WORDS_SHOWN ? guest + n - WORDS_SHOWN : guest;
+    for (char *p = words; *p; p++)
+        if (*p == '\n')
+            *p = ' ';
+    if (*last && *words)
+        err_set(e, e->code, "%s: the VM has ended: %.*s; the guest's last words: %.*s", e->msg,
+                WORDS_SHOWN, last, WORDS_SHOWN, words);
+    else if (*last)
+        err_set(e, e->code, "%s: the VM has ended: %.*s", e->msg, WORDS_SHOWN, last);
+    else if (*words)
+        err_set(e, e->code, "%s: the VM has ended; the guest's last words: %.*s", e->msg,
+                WORDS_SHOWN, words);
+    else
+        err_set(e, e->code, "%s: the VM has ended without a word", e->msg);
+}
+
+int sandbox_explain(const struct store *store, const struct process *vmm, struct err *e)
+{
+    cleanup_fd int fd = process_open(vmm);
+
+    if (fd < 0 || process_wait(fd, VMM_GRACE_MS, NULL) == 0)
+        explain(store, e);
+    return -e->code;
+}
+
+/* --- waiting for the agent ----------------------------------------------------------------------
+ */
+
+static int take_connection(struct sandbox *s, struct err *e)
+{
+    unsigned nfds = 0;
+    char byte;
+    int fd = -1;
+    ssize_t n = io_recv_fds(s->ready, &byte, 1, &fd, 1, &nfds);
+
+    if (n < 0)
+        return err_set(e, (int)-n, "wait for the VM: %s", strerror((int)-n));
+    if (n == 0 || nfds != 1)
+        return err_set(e, ECONNRESET, "the VM did not start");
+    return fd;
+}
+
+/* Until the VMM sends the agent's connection, or one of the two programs ends. */
+static int wait_connection(struct sandbox *s, uint64_t end, struct err *e)
+{
+    struct pollfd p[] = {
+        {.fd = s->ready, .events = POLLIN},
+        {.fd = s->vmm.pidfd, .events = POLLIN},
+        {.fd = s->fs.pidfd, .events = POLLIN},
+    };
+
+    for (;;) {
+        uint64_t now = monotonic_ns();
+        int n = now >= end ? 0 : poll(p, ARRAY_SIZE(p), (int)((end - now) / NS_PER_MS) + 1);
+        if (n < 0 && errno != EINTR)
+            return err_errno(e, "wait for the VM");
+        if (n == 0)
+            return err_set(e, ETIMEDOUT, "the VM's agent was not ready within %d s",
+                           SANDBOX_BOOT_MS / 1000);
+        if (n < 0)
+            continue;
+        if (p[0].revents & POLLIN)
+            return take_connection(s, e);
+        if (p[2].revents)
+            return err_set(e, ECONNRESET, "the VM's file server did not start");
+        return err_set(e, ECONNRESET, "the VM did not start");
+    }
+}
+
+int sandbox_wait(struct sandbox *s, const struct store *store, json_t **hello_out, struct err *e)
+{
+    uint64_t end = monotonic_ns() + SANDBOX_BOOT_MS * NS_PER_MS;
+    cleanup_fd int fd = wait_connection(s, end, e);
+    struct proto_frame f = {0};
+    int r = fd;
+
+    if (fd >= 0) {
+        uint64_t now = monotonic_ns();
+        r = proto_recv(fd, now >= end ? 0 : (int)((end - now) / NS_PER_MS), &f, e);
+        if (r < 0)
+            err_wrap(e, "the VM's agent");
+        else if (f.type != PROTO_HELLO)
+            r = err_set(e, EPROTO, "the VM's agent began with %s instead of hello",
+                        proto_type_name(f.type));
+    }
+    if (r < 0) {
+        proto_frame_done(&f);
+        /* whichever of the two ended, its reason is in the log */
+        if (s->fs.pidfd >= 0 && process_wait(s->fs.pidfd, 0, NULL) == 0) {
+            explain(store, e);
+            return -e->code;
+        }
+        return sandbox_explain(store, &s->vmm.process, e);
+    }
+    *hello_out = f.body;
+    return take_fd(&fd);
+}
+
+int sandbox_stop(const struct state *state, int grace_ms, struct err *e)
+{
+    cleanup_fd int fd = process_open(&state->vmm);
+
+    if (fd >= 0 && grace_ms > 0)
+        (void)process_wait(fd, grace_ms, NULL);
+    if (process_kill(&state->vmm, "the VM", e) < 0)
+        return -e->code;
+    return process_kill(&state->fs, "the VM's file server", e);
+}
