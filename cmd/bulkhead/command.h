@@ -9,16 +9,15 @@
 #define BULKHEAD_COMMAND_H
 
 #include "lib/err.h"
+#include "runtime/container.h"
 
 #include <stdbool.h>
 
 struct globals {
-    const char *root;    /* --root: where the containers' state lives */
-    const char *log;     /* --log, NULL = stderr only */
-    bool log_json;       /* --log-format json */
-    bool debug;          /* --debug */
-    bool systemd_cgroup; /* --systemd-cgroup: cgroupsPath is "slice:prefix:name" */
-    bool no_cgroup;      /* --cgroup-manager disabled: the caller looks after cgroups itself */
+    struct runtime rt; /* --root, --config, --systemd-cgroup, --cgroup-manager */
+    const char *log;   /* --log, NULL = stderr only */
+    bool log_json;     /* --log-format json */
+    bool debug;        /* --debug */
 };
 
 /*
@@ -67,6 +66,11 @@ struct option_list {
     const char *v[OPTION_LIST_MAX + 1]; /* NULL-terminated */
     unsigned n;
 };
+/* What a verb that succeeded has to say all the same. */
+void command_warn(const struct err *warning);
+/* Prints an object to stdout and drops it; NULL = out of memory. */
+int command_print(json_t *taken, size_t flags, struct err *e) must_check;
+
 #define OPTIONS_END                                                                                \
     {                                                                                              \
         .name = NULL                                                                               \

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,15 +88,33 @@ static void tidy_descriptors(void)
     (void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 }
 
+void command_warn(const struct err *warning)
+{
+    if (warning->code)
+        log_warning("%s", warning->msg);
+}
+
+int command_print(json_t *taken, size_t flags, struct err *e)
+{
+    int r = taken ? json_dumpf(taken, stdout, flags) : -1;
+
+    json_decref(taken);
+    if (r < 0)
+        return err_set(e, ENOMEM, "print: out of memory, or stdout is closed");
+    putchar('\n');
+    return 0;
+}
+
 static int parse_globals(int argc, char **argv, struct globals *g, bool *version, struct err *e)
 {
     const char *format = "text", *manager = "";
     const struct option options[] = {
-        {"root", 0, OPTION_STRING, &g->root, "directory of the containers' state"},
+        {"root", 0, OPTION_STRING, &g->rt.root, "directory of the containers' state"},
+        {"config", 0, OPTION_STRING, &g->rt.config, "bulkhead.json, instead of the usual places"},
         {"log", 0, OPTION_STRING, &g->log, "log file, besides stderr"},
         {"log-format", 0, OPTION_STRING, &format, "text (default) or json"},
         {"debug", 0, OPTION_FLAG, &g->debug, "log what is done and how long it takes"},
-        {"systemd-cgroup", 0, OPTION_FLAG, &g->systemd_cgroup,
+        {"systemd-cgroup", 0, OPTION_FLAG, &g->rt.systemd_cgroup,
          "cgroupsPath is in systemd's form, slice:prefix:name"},
         {"cgroup-manager", 0, OPTION_STRING, &manager, "cgroupfs, systemd or disabled"},
         {"rootless", 0, OPTION_VOID_STRING, NULL, "accepted for compatibility, without meaning"},
@@ -111,25 +130,26 @@ static int parse_globals(int argc, char **argv, struct globals *g, bool *version
         return err_set(e, EINVAL, "--log-format must be text or json, got \"%s\"", format);
     g->log_json = strcmp(format, "json") == 0;
     if (strcmp(manager, "systemd") == 0)
-        g->systemd_cgroup = true;
+        g->rt.systemd_cgroup = true;
     else if (strcmp(manager, "disabled") == 0)
-        g->no_cgroup = true;
+        g->rt.no_cgroup = true;
     else if (*manager && strcmp(manager, "cgroupfs") != 0)
         return err_set(e, EINVAL,
                        "--cgroup-manager must be cgroupfs, systemd or disabled, got "
                        "\"%s\"",
                        manager);
-    if (g->root[0] != '/')
-        return err_set(e, EINVAL, "--root must be an absolute path, got \"%s\"", g->root);
+    if (g->rt.root[0] != '/')
+        return err_set(e, EINVAL, "--root must be an absolute path, got \"%s\"", g->rt.root);
     return first;
 }
 
 int main(int argc, char **argv)
 {
-    struct globals g = {.root = DEFAULT_ROOT};
+    struct globals g = {.rt = {.root = DEFAULT_ROOT}};
     struct err e = ERR_INIT;
     bool version = false;
 
+    signal(SIGPIPE, SIG_IGN);
     tidy_descriptors();
     int first = parse_globals(argc, argv, &g, &version, &e);
     int opened = log_open(g.log, g.log_json, g.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING,

@@ -1,0 +1,90 @@
+/*
+ * `bulkhead run`: create, start, wait, delete. In the foreground the shim is our child: its exit
+ * status becomes ours, and the user's terminal is relayed.
+ */
+#include "cmd/bulkhead/command.h"
+#include "lib/log.h"
+#include "runtime/console.h"
+
+/* The time of each phase, for --debug. */
+static void log_phases(const struct globals *g, const char *id)
+{
+    struct store store = STORE_INIT;
+    struct state state = STATE_INIT;
+    struct err e = ERR_INIT;
+
+    if (container_load(&g->rt, id, &store, &state, &e) < 0)
+        return;
+    state.phase[PHASE_EXITED] = monotonic_ns();
+    (void)!store_save(&store, &state, &e);
+    for (unsigned i = 1; i < PHASE_COUNT; i++)
+        if (state.phase[i])
+            log_debug("phase %s: %.3f ms", phase_names[i],
+                      (double)(state.phase[i] - state.phase[PHASE_BEGIN]) / 1e6);
+    state_done(&state);
+    store_close(&store);
+}
+
+static int start_or_delete(const struct globals *g, const char *id, struct err *e)
+{
+    struct err warning = ERR_INIT, ignored = ERR_INIT;
+
+    if (container_start(&g->rt, id, &warning, e) < 0) {
+        (void)!container_delete(&g->rt, id, true, &ignored, &ignored);
+        return -e->code;
+    }
+    command_warn(&warning);
+    return 0;
+}
+
+static int foreground(const struct globals *g, const char *id, struct shim *shim, bool keep,
+                      struct err *e)
+{
+    struct err warning = ERR_INIT;
+    int status = 0;
+    int r = console_foreground(shim, &status, e);
+
+    log_phases(g, id);
+    if (r < 0 || keep)
+        return r < 0 ? r : status;
+    if (container_delete(&g->rt, id, true, &warning, e) < 0)
+        return -e->code;
+    command_warn(&warning);
+    return status;
+}
+
+int cmd_run(int argc, char **argv, const struct globals *g, struct err *e)
+{
+    struct create_options o = {.bundle = "."};
+    bool detach = false, keep = false;
+    const struct option options[] = {
+        {"bundle", 'b', OPTION_STRING, &o.bundle, "directory of config.json (default: here)"},
+        {"console-socket", 0, OPTION_STRING, &o.console_socket,
+         "Unix socket that gets the terminal's master"},
+        {"detach", 'd', OPTION_FLAG, &detach, "do not wait for the container"},
+        {"pid-file", 0, OPTION_STRING, &o.pid_file, "file for the process's pid on the host"},
+        {"keep", 0, OPTION_FLAG, &keep, "do not delete the container when it has ended"},
+        {"preserve-fds", 0, OPTION_UINT, &o.preserve_fds, "not supported above 0"},
+        {"no-subreaper", 0, OPTION_VOID, NULL, "accepted for compatibility, without meaning"},
+        {"no-pivot", 0, OPTION_VOID, NULL, "accepted for compatibility, without meaning"},
+        {"no-new-keyring", 0, OPTION_VOID, NULL, "accepted for compatibility, without meaning"},
+        OPTIONS_END,
+    };
+    struct err warning = ERR_INIT;
+    struct shim shim = SHIM_INIT;
+    int first = command_parse(argc, argv, options, 1, 1, e);
+
+    if (first < 0)
+        return first;
+    o.foreground = !detach;
+    if (container_create(&g->rt, argv[first], &o, &shim, &warning, e) < 0)
+        return err_wrap(e, "bulkhead run failed");
+    command_warn(&warning);
+    int r = start_or_delete(g, argv[first], e);
+    if (r < 0)
+        err_wrap(e, "bulkhead run failed");
+    else if (!detach)
+        r = foreground(g, argv[first], &shim, keep, e);
+    shim_release(&shim);
+    return r;
+}

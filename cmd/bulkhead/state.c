@@ -1,0 +1,26 @@
+/* `bulkhead state`: the state as JSON, in runc's shape; with --timing, how long each phase took. */
+#include "cmd/bulkhead/command.h"
+
+int cmd_state(int argc, char **argv, const struct globals *g, struct err *e)
+{
+    bool timing = false;
+    const struct option options[] = {
+        {"timing", 0, OPTION_FLAG, &timing,
+         "print when each phase was reached, in ns since create"},
+        OPTIONS_END,
+    };
+    struct store store = STORE_INIT;
+    struct state state = STATE_INIT;
+    int first = command_parse(argc, argv, options, 1, 1, e);
+
+    if (first < 0)
+        return first;
+    if (container_load(&g->rt, argv[first], &store, &state, e) < 0)
+        return -e->code;
+    int r =
+        command_print(timing ? state_timing(&state) : state_json(&state, state_status(&state), ""),
+                      JSON_INDENT(2), e);
+    state_done(&state);
+    store_close(&store);
+    return r;
+}
