@@ -1,0 +1,188 @@
+/*
+ * Reading and writing files for virtio-fs. Owns the threads, their lists and the eventfd by which
+ * they wake the loop. What is in the page cache is read at once on the loop thread; all else goes
+ * to a thread.
+ */
+#include "vmm/virtio/fs_io.h"
+
+#include "lib/cleanup.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+
+#define STACK_SIZE (64u * 1024)
+
+static void list_init(struct fs_job_list *l)
+{
+    l->first = NULL;
+    l->last = &l->first;
+}
+
+static void list_add(struct fs_job_list *l, struct fs_job *job)
+{
+    job->next = NULL;
+    *l->last = job;
+    l->last = &job->next;
+}
+
+static struct fs_job *list_take(struct fs_job_list *l)
+{
+    struct fs_job *job = l->first;
+
+    if (job) {
+        l->first = job->next;
+        if (!l->first)
+            l->last = &l->first;
+    }
+    return job;
+}
+
+static ssize_t transfer(const struct fs_job *j, int flags)
+{
+    struct iovec iov[QUEUE_SEGMENTS_MAX];
+    unsigned n = chain_slice(j->chain, !j->write, j->skip, j->size, iov, QUEUE_SEGMENTS_MAX);
+    ssize_t rc;
+
+    do
+        rc = j->write ? pwritev2(j->fd, iov, (int)n, j->offset, flags)
+                      : preadv2(j->fd, iov, (int)n, j->offset, flags);
+    while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : rc;
+}
+
+static void *work(void *arg)
+{
+    struct fs_io *io = arg;
+
+    pthread_mutex_lock(&io->lock);
+    for (;;) {
+        struct fs_job *job;
+        while (!io->stop && !io->todo.first)
+            pthread_cond_wait(&io->work, &io->lock);
+        if (io->stop)
+            break;
+        job = list_take(&io->todo);
+        io->busy++;
+        pthread_mutex_unlock(&io->lock);
+        job->result = transfer(job, job->flags);
+        pthread_mutex_lock(&io->lock);
+        io->busy--;
+        list_add(&io->done, job);
+        if (io->busy == 0)
+            pthread_cond_broadcast(&io->idle);
+        (void)eventfd_write(io->efd, 1);
+    }
+    pthread_mutex_unlock(&io->lock);
+    return NULL;
+}
+
+static void on_done(struct loop_source *s, uint32_t events)
+{
+    struct fs_io *io = s->arg;
+    struct fs_job *job;
+    eventfd_t count;
+
+    (void)events;
+    (void)eventfd_read(io->efd, &count);
+    for (;;) {
+        pthread_mutex_lock(&io->lock);
+        job = list_take(&io->done);
+        pthread_mutex_unlock(&io->lock);
+        if (!job)
+            return;
+        io->fn(io->arg, job);
+    }
+}
+
+int fs_io_init(struct fs_io *io, struct loop *loop, void (*fn)(void *arg, struct fs_job *job),
+               void *arg, struct err *e)
+{
+    int rc;
+
+    *io = (struct fs_io){.loop = loop, .fn = fn, .arg = arg, .source = LOOP_SOURCE_INIT};
+    list_init(&io->todo);
+    list_init(&io->done);
+    io->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (io->efd < 0)
+        return err_errno(e, "virtio-fs: an eventfd");
+    rc = loop_add(loop, &io->source, io->efd, EPOLLIN, on_done, io);
+    if (rc < 0) {
+        close_fd(&io->efd);
+        return err_set(e, -rc, "virtio-fs: watch an eventfd: %s", strerror(-rc));
+    }
+    pthread_mutex_init(&io->lock, NULL);
+    pthread_cond_init(&io->work, NULL);
+    pthread_cond_init(&io->idle, NULL);
+    return 0;
+}
+
+int fs_io_start(struct fs_io *io, struct err *e)
+{
+    sigset_t all, old;
+    pthread_attr_t attr;
+    int rc = pthread_attr_init(&attr);
+
+    if (rc != 0)
+        return err_set(e, rc, "virtio-fs: a thread: %s", strerror(rc));
+    (void)pthread_attr_setstacksize(&attr, STACK_SIZE);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    while (rc == 0 && io->nthreads < FS_IO_THREADS) {
+        rc = pthread_create(&io->thread[io->nthreads], &attr, work, io);
+        if (rc == 0)
+            io->nthreads++;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    return rc != 0 ? err_set(e, rc, "virtio-fs: a thread: %s", strerror(rc)) : 0;
+}
+
+void fs_io_done(struct fs_io *io)
+{
+    if (io->efd < 0)
+        return;
+    fs_io_cancel(io);
+    pthread_mutex_lock(&io->lock);
+    io->stop = true;
+    pthread_cond_broadcast(&io->work);
+    pthread_mutex_unlock(&io->lock);
+    while (io->nthreads > 0)
+        pthread_join(io->thread[--io->nthreads], NULL);
+    loop_del(io->loop, &io->source);
+    close_fd(&io->efd);
+    pthread_cond_destroy(&io->work);
+    pthread_cond_destroy(&io->idle);
+    pthread_mutex_destroy(&io->lock);
+}
+
+bool fs_io_submit(struct fs_io *io, struct fs_job *job)
+{
+    if (job->size == 0 || io->nthreads == 0) {
+        job->result = job->size == 0 ? 0 : transfer(job, job->flags);
+        return true;
+    }
+    if (!job->write) {
+        job->result = transfer(job, job->flags | RWF_NOWAIT);
+        /* Less than was asked for may be the end of the file or of what is cached. */
+        if (job->result == 0 || job->result == (ssize_t)job->size)
+            return true;
+    }
+    pthread_mutex_lock(&io->lock);
+    list_add(&io->todo, job);
+    pthread_cond_signal(&io->work);
+    pthread_mutex_unlock(&io->lock);
+    return false;
+}
+
+void fs_io_cancel(struct fs_io *io)
+{
+    pthread_mutex_lock(&io->lock);
+    list_init(&io->todo);
+    while (io->busy > 0)
+        pthread_cond_wait(&io->idle, &io->lock);
+    list_init(&io->done);
+    pthread_mutex_unlock(&io->lock);
+}

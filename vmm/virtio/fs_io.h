@@ -1,0 +1,65 @@
+/*
+ * The data path of virtio-fs: READ and WRITE between guest memory and descriptors of open files,
+ * on threads of its own, since a file may be on a slow disk.
+ *
+ * The device puts jobs in and is told of each one's end on the loop thread. A job belongs to the
+ * threads between fs_io_submit and its coming back; nothing else of the device is theirs.
+ */
+#ifndef BULKHEAD_VMM_FS_IO_H
+#define BULKHEAD_VMM_FS_IO_H
+
+#include "lib/loop.h"
+#include "vmm/virtio/queue.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define FS_IO_THREADS 2
+
+struct fs_job {
+    struct fs_job *next;
+    const struct queue_chain *chain;
+    bool write;  /* to the file */
+    int fd;      /* stays open until the job is back */
+    size_t skip; /* bytes of headers before the data in the chain's part */
+    size_t size; /* bytes, may be more than the part has */
+    int64_t offset;
+    int flags;      /* RWF_* */
+    ssize_t result; /* bytes, or -errno */
+};
+
+/* First in, first out. */
+struct fs_job_list {
+    struct fs_job *first, **last;
+};
+
+struct fs_io {
+    pthread_t thread[FS_IO_THREADS];
+    unsigned nthreads; /* 0: jobs are done by whoever submits them */
+    pthread_mutex_t lock;
+    pthread_cond_t work, idle;
+    struct fs_job_list todo, done; /* under the lock, like what follows */
+    unsigned busy;                 /* jobs some thread is at */
+    bool stop;
+    int efd; /* counts jobs done */
+    struct loop *loop;
+    struct loop_source source;
+    void (*fn)(void *arg, struct fs_job *job);
+    void *arg;
+};
+
+/* fn is called on the loop thread for each job that comes back. */
+int fs_io_init(struct fs_io *io, struct loop *loop, void (*fn)(void *arg, struct fs_job *job),
+               void *arg, struct err *e) must_check;
+int fs_io_start(struct fs_io *io, struct err *e) must_check;
+void fs_io_done(struct fs_io *io);
+
+/* True when the job is done already, with its result; else fn will be called. */
+bool fs_io_submit(struct fs_io *io, struct fs_job *job) must_check;
+/* Forgets all jobs and waits for those under way: afterwards no guest memory or file is touched.
+ * fn is not called for any of them. */
+void fs_io_cancel(struct fs_io *io);
+
+#endif
