@@ -32,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define OWN_PID        1 /* the first of its pid namespace */
 #define FLUSH_IDLE_MS  1000
 #define FLUSH_STALL_MS 2000
 #define WORDS_WAIT_MS  1000
@@ -44,7 +45,6 @@ struct relay {
     struct link link;
     struct pump pumps[PUMPS];
     struct pollfd polls[POLLS];
-    pid_t self;
     int64_t progress; /* when something last moved after the end of the link */
     bool cut;         /* a signal ended the flushing */
 };
@@ -82,7 +82,7 @@ static void take_signal(struct relay *r)
     sig = (int)si.ssi_signo;
     if (sig == SIGCHLD && si.ssi_code > 0)
         return;
-    if (sig == SIGPIPE && si.ssi_pid == (uint32_t)r->self)
+    if (sig == SIGPIPE && si.ssi_pid == OWN_PID)
         return;
     if (sig == SIGWINCH && si.ssi_code > 0) {
         tell_size(r);
@@ -214,7 +214,6 @@ int relay_run(const struct relay_fds *f, const char *ident)
     int timeout;
 
     r->fds = f;
-    r->self = getpid();
     link_init(&r->link, f->control, ident);
     pump_init(&r->pumps[IN], f->stdio[0], f->streams[0], buffers[IN]);
     if (f->terminal) {
