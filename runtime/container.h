@@ -45,6 +45,19 @@ int container_delete(const struct runtime *rt, const char *id, bool force, struc
                      struct err *e) must_check;
 int container_pause(const struct runtime *rt, const char *id, bool pause, struct err *e) must_check;
 
+/*
+ * One request about a container that is there (created, running or paused): PROTO_CONTAINER_PS,
+ * _STATS, _UPDATE. `body_taken` gets "id" added; NULL = {}. reply_out may be NULL.
+ */
+int container_query(const struct runtime *rt, const char *id, uint16_t type, json_t *body_taken,
+                    json_t **reply_out, struct err *e) must_check;
+/* A connection on which the guest's PROTO_OOM events of this container arrive. Returns fd. */
+int container_watch(const struct runtime *rt, const char *id, struct err *e) must_check;
+/* Host pids of the container's processes that clients started (init, execs), for `ps`. *out is
+ * owned. */
+int container_pids(const struct runtime *rt, const char *id, pid_t **out, size_t *n_out,
+                   struct err *e) must_check;
+
 /* The state as it is now; no lock is taken. */
 int container_load(const struct runtime *rt, const char *id, struct store *store_out,
                    struct state *out, struct err *e) must_check;

@@ -1,0 +1,69 @@
+/* `bulkhead exec`: another process in a running container, in the foreground or detached. */
+#include "runtime/exec.h"
+#include "cmd/bulkhead/command.h"
+#include "runtime/console.h"
+
+#include <errno.h>
+
+struct lists {
+    struct option_list env, caps, gids;
+};
+
+static int run(const struct globals *g, const char *id, const struct exec_options *o, struct err *e)
+{
+    struct err warning = ERR_INIT;
+    struct shim shim = SHIM_INIT;
+    int status = 0;
+
+    if (container_exec(&g->rt, id, o, &shim, &warning, e) < 0)
+        return err_wrap(e, "exec failed");
+    command_warn(&warning);
+    int r = o->foreground ? console_foreground(&shim, &status, e) : 0;
+    shim_release(&shim);
+    return r < 0 ? r : status;
+}
+
+int cmd_exec(int argc, char **argv, const struct globals *g, struct err *e)
+{
+    struct exec_options o = {.terminal = false};
+    struct lists l = {.env = {.n = 0}};
+    const char *label = NULL, *apparmor = NULL, *cgroup = NULL;
+    bool detach = false;
+    const struct option options[] = {
+        {"process", 'p', OPTION_STRING, &o.process_file, "file with an OCI process object"},
+        {"cwd", 0, OPTION_STRING, &o.cwd, "working directory in the container"},
+        {"env", 'e', OPTION_LIST, &l.env, "NAME=VALUE to add to the environment"},
+        {"user", 'u', OPTION_STRING, &o.user, "UID or UID:GID"},
+        {"additional-gids", 'g', OPTION_LIST, &l.gids, "another group id"},
+        {"cap", 'c', OPTION_LIST, &l.caps, "capability to add"},
+        {"tty", 't', OPTION_FLAG, &o.terminal, "give it a terminal"},
+        {"detach", 'd', OPTION_FLAG, &detach, "do not wait for it"},
+        {"pid-file", 0, OPTION_STRING, &o.pid_file, "file for its pid on the host"},
+        {"console-socket", 0, OPTION_STRING, &o.console_socket,
+         "Unix socket that gets the terminal's master"},
+        {"no-new-privs", 0, OPTION_FLAG, &o.no_new_privileges, "set no_new_privs"},
+        {"ignore-paused", 0, OPTION_FLAG, &o.ignore_paused, "also in a paused container"},
+        {"preserve-fds", 0, OPTION_UINT, &o.preserve_fds, "not supported above 0"},
+        {"process-label", 0, OPTION_STRING, &label, "not supported"},
+        {"apparmor", 0, OPTION_STRING, &apparmor, "not supported"},
+        {"cgroup", 0, OPTION_STRING, &cgroup, "not supported"},
+        OPTIONS_END,
+    };
+    int first = command_parse(argc, argv, options, 1, -1, e);
+
+    if (first < 0)
+        return first;
+    if (label || apparmor || cgroup)
+        return err_set(e, ENOTSUP, "exec --%s is not supported",
+                       label      ? "process-label: the guest has no SELinux"
+                       : apparmor ? "apparmor: the guest has no AppArmor"
+                                  : "cgroup: an exec'ed process runs in the container's own");
+    if (!o.process_file && first + 1 == argc)
+        return err_set(e, EINVAL, "bulkhead: \"exec\" requires a command, or --process");
+    o.args = (const char *const *)&argv[first + 1];
+    o.env = l.env.v;
+    o.caps = l.caps.v;
+    o.gids = l.gids.v;
+    o.foreground = !detach;
+    return run(g, argv[first], &o, e);
+}
