@@ -14,13 +14,13 @@
 
 const char *spec_key(struct spec_where *w, const char *where, const char *key)
 {
-    snprintf(w->s, sizeof(w->s), "%s%s%s", where, *where ? "." : "", key);
+    (void)str_printf(w->s, sizeof(w->s), "%s%s%s", where, *where ? "." : "", key);
     return w->s;
 }
 
 const char *spec_item(struct spec_where *w, const char *where, const char *key, size_t i)
 {
-    snprintf(w->s, sizeof(w->s), "%s%s%s[%zu]", where, *where ? "." : "", key, i);
+    (void)str_printf(w->s, sizeof(w->s), "%s%s%s[%zu]", where, *where ? "." : "", key, i);
     return w->s;
 }
 
