@@ -10,6 +10,7 @@
 #include "runtime/shim.h"
 #include "runtime/shim/lastwords.h"
 #include "runtime/shim/link.h"
+#include "tests/unit/cmocka_all.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,8 +30,6 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
-
-#include "tests/unit/cmocka_all.h"
 
 #define MIB  (1024u * 1024)
 #define BULK (100u * MIB)
@@ -1294,6 +1293,10 @@ static int make_rootfs(void **state)
         print_error("%s is missing: make %s, or set BULKHEAD_SHIM\n", program, program);
         return -1;
     }
+    /* what a failed test leaves mounted goes with this process */
+    if (geteuid() == 0 &&
+        (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
+        return -1;
     if (!mkdtemp(rootfs))
         return -1;
     snprintf(path, sizeof(path), "%s/marker", rootfs);
