@@ -1,0 +1,215 @@
+/*
+ * Which system calls each kind of thread may make, and the filters made of that. One table: adding
+ * a call to a device means adding its line here, with its reason. Whatever is not in a thread's
+ * list ends the process (SECCOMP_RET_KILL_PROCESS).
+ *
+ * Nothing here opens a path, makes a process, maps executable memory or changes another process.
+ */
+#include "vmm/jail.h"
+
+#include "lib/cleanup.h"
+#include "lib/io.h"
+
+#include <errno.h>
+#include <linux/fs.h>
+#include <linux/kvm.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#define V (1u << JAIL_VCPU)
+#define D (1u << JAIL_DEVICE)
+#define L (1u << JAIL_LOOP)
+
+static const struct {
+    int nr;
+    unsigned who;
+} calls[] = {
+    /* The C library: locks, heap (never executable: see below), threads that end, signals. */
+    {SCMP_SYS(futex), V | D | L},
+    {SCMP_SYS(brk), V | D | L},
+    {SCMP_SYS(munmap), V | D | L},
+    {SCMP_SYS(mremap), V | D | L},
+    {SCMP_SYS(madvise), V | D | L},
+    {SCMP_SYS(exit), V | D | L},
+    {SCMP_SYS(exit_group), V | D | L},
+    {SCMP_SYS(rt_sigreturn), V | D | L},
+    {SCMP_SYS(rt_sigprocmask), V | D | L},
+    {SCMP_SYS(restart_syscall), V | D | L},
+    {SCMP_SYS(sched_yield), V | D | L},
+    {SCMP_SYS(getpid), V | D | L},
+    {SCMP_SYS(gettid), V | D | L},
+    {SCMP_SYS(clock_gettime), V | D | L}, /* where the vDSO cannot */
+    /* Kicking vCPUs (pthread_kill). */
+    {SCMP_SYS(tgkill), V | D | L},
+    /* A device is activated and reset on a vCPU thread: it may then close what its requests had
+     * open, tell a peer, and change what the loop watches. */
+    {SCMP_SYS(close), V | D | L},
+    {SCMP_SYS(shutdown), V | D | L},
+    {SCMP_SYS(epoll_ctl), V | D | L},
+    {SCMP_SYS(sendmsg), V | D | L},
+    {SCMP_SYS(timerfd_settime), V | D | L},
+    /* eventfds; the serial port, whose output is written by the vCPU that makes it. */
+    {SCMP_SYS(read), V | D | L},
+    {SCMP_SYS(write), V | D | L},
+    {SCMP_SYS(poll), V | D | L},
+    {SCMP_SYS(ftruncate), V | L},
+    {SCMP_SYS(lseek), V | L},
+    /* The loop. */
+    {SCMP_SYS(epoll_wait), D | L},
+    {SCMP_SYS(epoll_pwait), D | L},
+    /* Block devices and shared files. */
+    {SCMP_SYS(readv), D | L},
+    {SCMP_SYS(writev), D | L},
+    {SCMP_SYS(pread64), D | L},
+    {SCMP_SYS(pwrite64), D | L},
+    {SCMP_SYS(preadv), D | L},
+    {SCMP_SYS(pwritev), D | L},
+    {SCMP_SYS(preadv2), D | L},
+    {SCMP_SYS(pwritev2), D | L},
+    {SCMP_SYS(fsync), D | L},
+    {SCMP_SYS(fdatasync), D | L},
+    {SCMP_SYS(fallocate), D | L},
+    {SCMP_SYS(fstat), D | L},
+    {SCMP_SYS(newfstatat), D | L}, /* how the C library does fstat; there is no path to find */
+    /* Sockets: control, bulkhead-fs, vsock. None is made but as a connected pair. */
+    {SCMP_SYS(accept4), D | L},
+    {SCMP_SYS(socketpair), D | L},
+    {SCMP_SYS(recvmsg), D | L},
+    {SCMP_SYS(recvfrom), D | L},
+    {SCMP_SYS(sendto), D | L},
+    {SCMP_SYS(getsockopt), D | L},
+    {SCMP_SYS(setsockopt), D | L},
+    {SCMP_SYS(fcntl), D | L},
+    /* Random numbers for the guest. */
+    {SCMP_SYS(getrandom), D | L},
+    /* Statistics: how much guest RAM is touched. */
+    {SCMP_SYS(mincore), L},
+    /* A device that starts its own thread, and the loop thread when it narrows itself. */
+    {SCMP_SYS(seccomp), D},
+    {SCMP_SYS(prlimit64), D},
+    {SCMP_SYS(set_robust_list), D},
+    {SCMP_SYS(rseq), D},
+    {SCMP_SYS(sigaltstack), D},
+    {SCMP_SYS(eventfd2), D | L},
+};
+
+static const struct {
+    unsigned long request;
+    unsigned who;
+} ioctls[] = {
+    {KVM_RUN, V},
+    {KVM_KVMCLOCK_CTRL, V},    /* after a pause */
+    {KVM_GET_REGS, V | D | L}, /* where a vCPU was when it had to be given up; register dumps */
+    {KVM_GET_SREGS, D | L},
+    {BLKDISCARD, D | L},
+    {BLKZEROOUT, D | L},
+};
+
+static int failed(struct err *e, int r)
+{
+    return err_set(e, -r, "jail: cannot build a seccomp filter: %s", strerror(-r));
+}
+
+/* mmap and mprotect of anything but code; threads, never processes. */
+static int add_special(scmp_filter_ctx ctx, unsigned who)
+{
+    const struct scmp_arg_cmp no_exec = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
+    int r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, &no_exec);
+
+    if (r == 0)
+        r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, &no_exec);
+    if (r == 0 && (who & D)) {
+        const struct scmp_arg_cmp thread = SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD);
+        r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, &thread);
+        /* Its flags are in memory, out of a filter's sight: the C library then uses clone. */
+        if (r == 0)
+            r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    }
+    return r;
+}
+
+static int add_rules(scmp_filter_ctx ctx, unsigned who)
+{
+    int r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree, not a list */
+
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(calls); i++) {
+        if (calls[i].who & who)
+            r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i].nr, 0);
+    }
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(ioctls); i++) {
+        /* The kernel looks at 32 bits of the request. */
+        const struct scmp_arg_cmp is =
+            SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffu, ioctls[i].request & 0xffffffffu);
+        if (ioctls[i].who & who)
+            r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, &is);
+    }
+    return r ? r : add_special(ctx, who);
+}
+
+/* libseccomp writes a program to a descriptor only. */
+static int export(scmp_filter_ctx ctx, struct sock_fprog *out, struct err *e)
+{
+    cleanup_fd int fd = memfd_create("seccomp", MFD_CLOEXEC);
+    if (fd < 0)
+        return err_errno(e, "jail: memfd_create");
+    int r = seccomp_export_bpf(ctx, fd);
+    if (r < 0)
+        return failed(e, r);
+    off_t size = lseek(fd, 0, SEEK_END);
+    if (size <= 0 || size > BPF_MAXINSNS * (off_t)sizeof(struct sock_filter))
+        return err_set(e, E2BIG, "jail: a seccomp filter of %lld bytes", (long long)size);
+    struct sock_filter *code = malloc((size_t)size);
+    if (code == NULL)
+        return err_set(e, ENOMEM, "jail: no memory for a seccomp filter");
+    if (io_pread_full(fd, code, (size_t)size, 0) != size) {
+        free(code);
+        return err_set(e, EIO, "jail: cannot read a seccomp filter back");
+    }
+    out->filter = code;
+    out->len = (unsigned short)((size_t)size / sizeof(struct sock_filter));
+    return 0;
+}
+
+static int compile(enum jail_thread t, struct sock_fprog *out, struct err *e)
+{
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    if (ctx == NULL)
+        return err_set(e, ENOMEM, "jail: no memory for a seccomp filter");
+    int r = add_rules(ctx, 1u << t);
+    r = r < 0 ? failed(e, r) : export(ctx, out, e);
+    seccomp_release(ctx);
+    return r;
+}
+
+int jail_init(struct jail *j, struct err *e)
+{
+    memset(j, 0, sizeof(*j));
+    for (unsigned t = 0; t < JAIL_THREADS; t++) {
+        int r = compile((enum jail_thread)t, &j->filter[t], e);
+        if (r < 0) {
+            jail_done(j);
+            return r;
+        }
+    }
+    return 0;
+}
+
+void jail_done(struct jail *j)
+{
+    for (unsigned t = 0; t < JAIL_THREADS; t++) {
+        free(j->filter[t].filter);
+        j->filter[t].filter = NULL;
+    }
+}
+
+int jail_filter(const struct jail *j, enum jail_thread t, struct err *e)
+{
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &j->filter[t]) != 0)
+        return err_errno(e, "jail: seccomp");
+    return 0;
+}

@@ -1,0 +1,314 @@
+/*
+ * The life of a VM: jail, build, run, end. The loop thread is the caller's; it owns everything but
+ * the vCPU threads' stacks. Nothing here polls: it sleeps in epoll until an ioeventfd, the control
+ * socket, a signal or the vCPU set's event wakes it.
+ */
+#include "vmm/vm.h"
+
+#include "lib/cleanup.h"
+#include "lib/log.h"
+#include "vmm/kvm.h"
+#include "vmm/stats.h"
+#include "vmm/vm_internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+
+/* --- Control --------------------------------------------------------------------------------- */
+
+static void end(struct vm *vm)
+{
+    const struct err none = ERR_INIT;
+
+    vcpu_set_stop(&vm->vcpus, VMM_STATUS_GUEST_OFF, &none);
+}
+
+static void do_stop(void *arg)
+{
+    end(arg);
+}
+
+static void do_pause(void *arg)
+{
+    struct vm *vm = arg;
+
+    vm->hold = true;
+    vcpu_set_want(&vm->vcpus, VCPU_PAUSE);
+}
+
+static void do_resume(void *arg)
+{
+    struct vm *vm = arg;
+
+    vm->hold = false;
+    if (!vm->dump)
+        vcpu_set_want(&vm->vcpus, VCPU_RUN);
+}
+
+static bool is_paused(void *arg)
+{
+    struct vm *vm = arg;
+
+    return vm->hold && vcpu_set_paused(&vm->vcpus);
+}
+
+static void get_stats(void *arg, struct control_reply *out)
+{
+    struct vm *vm = arg;
+    struct mmio_stats s = {0};
+    uint64_t exits[VCPU_EXITS];
+
+    for (unsigned i = 0; i < vm->ndevices; i++)
+        mmio_add_stats(vm->transport[i], &s);
+    vcpu_set_exits(&vm->vcpus, exits);
+    out->t_start = vm->t_start;
+    out->t_run = vm->t_run;
+    out->t_driver_ok = s.t_driver_ok;
+    out->t_first_connection = s.t_connection;
+    out->exits_io = exits[VCPU_EXIT_IO];
+    out->exits_mmio = exits[VCPU_EXIT_MMIO];
+    out->exits_hlt = exits[VCPU_EXIT_HLT];
+    out->exits_other = exits[VCPU_EXIT_OTHER];
+    out->exits = out->exits_io + out->exits_mmio + out->exits_hlt + out->exits_other;
+    out->kicks = s.kicks;
+    out->interrupts = s.interrupts;
+    out->resident = stats_resident(&vm->mem);
+}
+
+static const struct control_ops control_ops = {do_stop, do_pause, do_resume, is_paused, get_stats};
+
+/* --- Events ---------------------------------------------------------------------------------- */
+
+/* Where each vCPU stands: for a guest that hangs. All are paused. */
+static void dump_vcpus(struct vm *vm)
+{
+    for (unsigned i = 0; i < vm->vcpus.n; i++) {
+        struct err e = ERR_INIT;
+        struct kvm_regs g;
+        struct kvm_sregs s;
+        if (kvm_call(vm->vcpus.vcpu[i].fd, KVM_GET_REGS, &g, "KVM_GET_REGS", &e) < 0 ||
+            kvm_call(vm->vcpus.vcpu[i].fd, KVM_GET_SREGS, &s, "KVM_GET_SREGS", &e) < 0) {
+            log_warning("vCPU %u: %s", i, e.msg);
+            continue;
+        }
+        log_info("vCPU %u: rip 0x%llx rsp 0x%llx rflags 0x%llx cr0 0x%llx cr2 0x%llx cr3 0x%llx "
+                 "cr4 0x%llx rax 0x%llx rdi 0x%llx rsi 0x%llx",
+                 i, g.rip, g.rsp, g.rflags, s.cr0, s.cr2, s.cr3, s.cr4, g.rax, g.rdi, g.rsi);
+    }
+}
+
+static void on_vcpu_event(struct loop_source *s, uint32_t events)
+{
+    struct vm *vm = s->arg;
+    eventfd_t count;
+
+    (void)events;
+    (void)eventfd_read(s->fd, &count);
+    if (vcpu_set_stopping(&vm->vcpus)) {
+        loop_stop(&vm->loop);
+        return;
+    }
+    if (!vcpu_set_paused(&vm->vcpus))
+        return;
+    if (vm->dump) {
+        vm->dump = false;
+        dump_vcpus(vm);
+    }
+    if (vm->hold)
+        control_paused(&vm->control);
+    else
+        vcpu_set_want(&vm->vcpus, VCPU_RUN);
+}
+
+/* SIGTERM and SIGINT end the VM, SIGQUIT asks where it is. */
+static void on_signal(struct loop_source *s, uint32_t events)
+{
+    struct vm *vm = s->arg;
+    struct signalfd_siginfo info;
+
+    (void)events;
+    if (read(s->fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+        return;
+    if (info.ssi_signo != SIGQUIT) {
+        end(vm);
+        return;
+    }
+    vm->dump = true;
+    vcpu_set_want(&vm->vcpus, VCPU_PAUSE);
+    if (vcpu_set_paused(&vm->vcpus))
+        (void)!eventfd_write(vm->vcpu_event_fd, 1); /* it was paused already */
+}
+
+static int watch(struct vm *vm, struct err *e)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGQUIT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    vm->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (vm->signal_fd < 0)
+        return err_errno(e, "signalfd");
+    vm->vcpu_event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (vm->vcpu_event_fd < 0)
+        return err_errno(e, "eventfd");
+    vm->vcpus.event_fd = vm->vcpu_event_fd;
+    int r = loop_add(&vm->loop, &vm->signals, vm->signal_fd, EPOLLIN, on_signal, vm);
+    if (r == 0)
+        r = loop_add(&vm->loop, &vm->vcpu_event, vm->vcpu_event_fd, EPOLLIN, on_vcpu_event, vm);
+    return r < 0 ? err_set(e, -r, "cannot watch events: %s", strerror(-r)) : 0;
+}
+
+/* --- Jail ------------------------------------------------------------------------------------ */
+
+static int enter_jail(struct vm *vm, struct err *e)
+{
+    const struct plan *p = vm->plan;
+
+    if (!vm->options->jail)
+        return 0;
+    int r = jail_init(&vm->jail, e);
+    return r < 0 ? r : jail_enter(p->jail_uid, p->jail_gid, e);
+}
+
+static int filter_vcpu(void *arg, struct err *e)
+{
+    const struct vm *vm = arg;
+
+    return jail_filter(&vm->jail, JAIL_VCPU, e);
+}
+
+/* Device threads are started under a filter of their own; then the loop thread takes the narrower
+ * one. */
+static int start_devices(struct vm *vm, struct err *e)
+{
+    int r = vm->options->jail ? jail_filter(&vm->jail, JAIL_DEVICE, e) : 0;
+
+    for (unsigned i = 0; r == 0 && i < vm->ndevices; i++) {
+        if (vm->device[i]->ops->start)
+            r = vm->device[i]->ops->start(vm->device[i], e);
+    }
+    if (r == 0 && vm->options->jail)
+        r = jail_no_threads(e);
+    if (r == 0 && vm->options->jail)
+        r = jail_filter(&vm->jail, JAIL_LOOP, e);
+    return r;
+}
+
+/* --- Life ------------------------------------------------------------------------------------ */
+
+static int prepare(struct vm *vm, struct err *e)
+{
+    int r = vcpu_set_init(&vm->vcpus, vm->plan->vcpus, e);
+
+    if (r == 0)
+        r = loop_init(&vm->loop, e);
+    if (r < 0)
+        return r;
+    vm->loop.lock = &vm->lock;
+    r = enter_jail(vm, e);
+    if (r == 0)
+        r = watch(vm, e);
+    if (r == 0)
+        r = vm_build(vm, e);
+    if (r == 0)
+        r = control_init(&vm->control, &vm->loop, vm->plan->control_fd, &control_ops, vm, e);
+    return r;
+}
+
+static int launch(struct vm *vm, struct err *e)
+{
+    if (vm->options->jail) {
+        vm->vcpus.enter = filter_vcpu;
+        vm->vcpus.enter_arg = vm;
+    }
+    int r = vcpu_set_start(&vm->vcpus, e);
+    return r < 0 ? r : start_devices(vm, e);
+}
+
+static enum vmm_status run(struct vm *vm, struct err *e)
+{
+    vm->t_run = stats_now();
+    vcpu_set_want(&vm->vcpus, VCPU_RUN);
+    int r = loop_run(&vm->loop);
+    if (r < 0) {
+        (void)err_set(e, -r, "event loop: %s", strerror(-r));
+        end(vm);
+    }
+    vcpu_set_join(&vm->vcpus);
+    if (r < 0)
+        return VMM_STATUS_SETUP;
+    *e = vm->vcpus.why;
+    return vm->vcpus.status;
+}
+
+static void report(struct vm *vm)
+{
+    struct control_reply r = {0};
+    char line[256];
+
+    get_stats(vm, &r);
+    stats_format(&r, line, sizeof(line));
+    log_info("%s", line);
+}
+
+static struct vm *vm_new(const struct plan *p, const struct vm_options *o)
+{
+    struct vm *vm = calloc(1, sizeof(*vm));
+
+    if (vm == NULL)
+        return NULL;
+    vm->plan = p;
+    vm->options = o;
+    vm->t_start = stats_now();
+    vm->vm_fd = vm->vcpu_event_fd = vm->signal_fd = vm->loop.epfd = -1;
+    vm->serial.in.fd = vm->serial.irq.efd = vm->console.source.fd = -1;
+    vm->vcpu_event.fd = vm->signals.fd = vm->control.listener.fd = -1;
+    for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        vm->control.client[i].source.fd = -1;
+    pthread_mutex_init(&vm->lock, NULL);
+    return vm;
+}
+
+static void vm_free(struct vm *vm)
+{
+    control_done(&vm->control);
+    vm_unbuild(vm);
+    loop_done(&vm->loop);
+    close_fd(&vm->signal_fd);
+    close_fd(&vm->vcpu_event_fd);
+    jail_done(&vm->jail);
+    pthread_mutex_destroy(&vm->lock);
+    free(vm);
+}
+
+enum vmm_status vm_run(const struct plan *p, const struct vm_options *o, struct err *e)
+{
+    enum vmm_status status = VMM_STATUS_SETUP;
+    struct err none = ERR_INIT;
+    struct vm *vm = vm_new(p, o);
+
+    if (vm == NULL) {
+        (void)err_set(e, ENOMEM, "no memory for the VM");
+        return VMM_STATUS_SETUP;
+    }
+    int r = prepare(vm, e);
+    if (r == 0) {
+        r = launch(vm, e);
+        if (r == 0)
+            status = run(vm, e);
+        vcpu_set_stop(&vm->vcpus, VMM_STATUS_GUEST_OFF, &none);
+        vcpu_set_join(&vm->vcpus);
+        if (r == 0 && o->report)
+            report(vm);
+    }
+    vm_free(vm);
+    return status;
+}
