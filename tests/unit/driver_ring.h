@@ -282,8 +282,8 @@ static inline void driver_activate(struct driver *d, unsigned nqueues, uint16_t 
                          features & (1ull << VIRTIO_RING_F_INDIRECT_DESC));
     }
     dev->broken = false;
-    assert_int_equal(dev->ops->activate(dev), 0);
     dev->active = true;
+    assert_int_equal(dev->ops->activate(dev), 0);
 }
 
 /* Takes over dev: memory, all queues with `size` entries, DRIVER_OK. */
