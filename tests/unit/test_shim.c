@@ -282,14 +282,19 @@ static void assert_status_line(const char *status, const char *line)
 static void test_namespaces(void **state)
 {
     struct shim_params p = defaults();
-    char path[128], *mounts;
+    char path[128], *mounts, *before, *after;
     struct rig r;
     struct stat st;
 
     (void)state;
     WANT_ROOT();
     p.new_netns = true;
+    before = proc_text(getpid(), "mountinfo");
     rig_spawn(&r, &p);
+    after = proc_text(getpid(), "mountinfo");
+    assert_string_equal(before, after); /* nothing of it shows on the host */
+    free(before);
+    free(after);
     assert_false(same_namespace(r.shim.pid, "ns/pid"));
     assert_false(same_namespace(r.shim.pid, "ns/mnt"));
     assert_false(same_namespace(r.shim.pid, "ns/ipc"));
@@ -1293,9 +1298,10 @@ static int make_rootfs(void **state)
         print_error("%s is missing: make %s, or set BULKHEAD_SHIM\n", program, program);
         return -1;
     }
-    /* what a failed test leaves mounted goes with this process */
+    /* mounts of our own, shared as systemd has them: what a failed test leaves goes with us */
     if (geteuid() == 0 &&
-        (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
+        (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+         mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL) < 0))
         return -1;
     if (!mkdtemp(rootfs))
         return -1;
