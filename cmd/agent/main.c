@@ -6,19 +6,31 @@
 #include "agent/agent.h"
 #include "agent/setup.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
-/* "<0>" is KERN_EMERG: shown however quiet the kernel was told to be. */
+/*
+ * "<0>" is KERN_EMERG: shown however quiet the kernel was told to be. One write is one record;
+ * dprintf will not do, since it asks for a file position and /dev/kmsg has none.
+ */
 static void last_words(const struct err *e)
 {
+    char text[sizeof(e->msg) + 32];
+    int n = snprintf(text, sizeof(text), "<0>bulkhead-agent: %s\n", e->msg);
     int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
+    if (fd < 0 && errno == ENOENT) { /* before /dev was mounted */
+        (void)!mknod("/dev/kmsg", S_IFCHR | 0600, makedev(1, 11));
+        fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+    }
     if (fd >= 0)
-        dprintf(fd, "<0>bulkhead-agent: %s\n", e->msg);
+        (void)!write(fd, text, (size_t)n);
 }
 
 /* The kernel command line has reboot=t: to the VMM a reboot is the end. */
