@@ -1,0 +1,768 @@
+/* The file server, asked as the VMM asks it, on a directory of its own: that it does what FUSE
+ * says, and that a guest that does not gets an error and nothing else. */
+#include "tests/unit/fs_client.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#define ROOT 1ull
+
+static void test_init(void **state)
+{
+    (void)state;
+    struct client c;
+    struct fuse_init_out out;
+    struct fuse_getattr_in getattr = {0};
+
+    client_start(&c, INODES_MAX);
+    assert_int_equal(client_call(&c, FUSE_GETATTR, ROOT, PARTS(PART(getattr))), -EPROTO);
+    assert_int_equal(client_init(&c, 30, ~0u), -EPROTO);
+    assert_int_equal(client_init(&c, 38, 0), -EPROTO);
+    assert_int_equal(client_init(&c, 38, ~0u), 0);
+    assert_int_equal(c.len, sizeof(out));
+    memcpy(&out, c.body, sizeof(out));
+    assert_int_equal(out.major, 7);
+    assert_int_equal(out.max_pages, FUSE_WIRE_PAGES_MAX);
+    assert_int_equal(out.flags & FUSE_WRITEBACK_CACHE, 0);
+    assert_int_equal(out.flags & FUSE_POSIX_LOCKS, 0);
+    assert_true(out.flags & FUSE_AUTO_INVAL_DATA);
+    /* Only what was offered is taken. */
+    uint32_t some = FUSE_MAX_PAGES | FUSE_DONT_MASK | FUSE_SETXATTR_EXT | FUSE_BIG_WRITES;
+    assert_int_equal(client_init(&c, 45, some), 0);
+    memcpy(&out, c.body, sizeof(out));
+    assert_int_equal(out.flags, some);
+    assert_int_equal(out.minor, 38);
+    client_close(&c);
+}
+
+static void test_lookup(void **state)
+{
+    (void)state;
+    struct client c;
+    struct fuse_attr a;
+    struct stat st;
+    int error;
+
+    client_open(&c, INODES_MAX);
+    client_put_file(&c, "a", "hello");
+    assert_int_equal(client_lookup(&c, ROOT, "nothing", &error), 0);
+    assert_int_equal(error, -ENOENT);
+    uint64_t node = client_lookup(&c, ROOT, "a", NULL);
+    assert_int_not_equal(node, 0);
+    assert_int_equal(client_lookup(&c, ROOT, "a", NULL), node);
+    assert_int_equal(client_getattr(&c, node, &a), 0);
+    assert_int_equal(fstatat(c.dirfd, "a", &st, 0), 0);
+    assert_int_equal(a.ino, st.st_ino);
+    assert_int_equal(a.size, 5);
+    assert_int_equal(a.mode, st.st_mode);
+    assert_int_equal(a.mtime, st.st_mtim.tv_sec);
+    assert_int_equal(a.mtimensec, st.st_mtim.tv_nsec);
+    assert_int_equal(a.nlink, 1);
+    assert_int_equal(client_lookup(&c, node, "x", &error), 0);
+    assert_int_equal(error, -ENOTDIR);
+
+    /* A change made on the host is seen. */
+    client_put_file(&c, "a", "hello world");
+    assert_int_equal(client_getattr(&c, node, &a), 0);
+    assert_int_equal(a.size, 11);
+
+    client_forget(&c, node, 1);
+    assert_int_equal(client_getattr(&c, node, &a), 0);
+    client_forget(&c, node, 1);
+    assert_int_equal(client_getattr(&c, node, &a), -ESTALE);
+    client_close(&c);
+}
+
+static void test_bad_names_and_ids(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {".", "..", "/", "../a", "a/b", "/etc", ""};
+    static const uint64_t ids[] = {0,          2,           99,         UINT32_MAX,
+                                   1ull << 32, 0x100000001, UINT64_MAX, INODES_MAX};
+    struct client c;
+    struct fuse_attr a;
+    struct fuse_mkdir_in mkdir_in = {.mode = 0755};
+    int error;
+
+    client_open(&c, INODES_MAX);
+    client_put_file(&c, "a", "x");
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        (void)client_lookup(&c, ROOT, bad[i], &error);
+        assert_int_equal(error, -EINVAL);
+        assert_int_equal(client_call(&c, FUSE_UNLINK, ROOT, PARTS(NAME(bad[i]))), -EINVAL);
+        assert_int_equal(client_call(&c, FUSE_RMDIR, ROOT, PARTS(NAME(bad[i]))), -EINVAL);
+        assert_int_equal(client_call(&c, FUSE_MKDIR, ROOT, PARTS(PART(mkdir_in), NAME(bad[i]))),
+                         -EINVAL);
+        assert_int_equal(client_call(&c, FUSE_SYMLINK, ROOT, PARTS(NAME(bad[i]), NAME("x"))),
+                         -EINVAL);
+        uint64_t newdir = ROOT;
+        assert_int_equal(
+            client_call(&c, FUSE_RENAME, ROOT, PARTS(PART(newdir), NAME("a"), NAME(bad[i]))),
+            -EINVAL);
+        assert_int_equal(client_call(&c, FUSE_LINK, ROOT, PARTS(PART(newdir), NAME(bad[i]))),
+                         -EINVAL);
+    }
+    assert_int_equal(client_call(&c, FUSE_LOOKUP, ROOT, PARTS(BYTES("a", 1))), -EINVAL);
+    assert_int_equal(client_call(&c, FUSE_LOOKUP, ROOT, PARTS(BYTES("a\0b", 4))), -EINVAL);
+    for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+        assert_int_equal(client_getattr(&c, ids[i], &a), -ESTALE);
+        (void)client_lookup(&c, ids[i], "a", &error);
+        assert_int_equal(error, -ESTALE);
+        assert_int_equal(
+            client_call(&c, FUSE_RENAME, ROOT, PARTS({(void *)&ids[i], 8}, NAME("a"), NAME("b"))),
+            -ESTALE);
+        assert_int_equal(client_call(&c, FUSE_LINK, ROOT, PARTS({(void *)&ids[i], 8}, NAME("b"))),
+                         -ESTALE);
+        client_forget(&c, ids[i], UINT64_MAX);
+    }
+    assert_int_equal(client_getattr(&c, ROOT, &a), 0);
+    client_close(&c);
+}
+
+/* Nothing a guest puts in a symlink makes the server follow it. */
+static void test_symlinks_do_not_lead_out(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"/", "/etc", "..", "../../../etc", "/proc/self/root"};
+    struct client c;
+    struct fuse_attr a;
+    struct fuse_create_in create = {.flags = O_RDWR, .mode = S_IFREG | 0644};
+    uint64_t fh;
+    int error;
+
+    client_open(&c, INODES_MAX);
+    for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+        assert_int_equal(client_call(&c, FUSE_SYMLINK, ROOT, PARTS(NAME("l"), NAME(targets[i]))),
+                         0);
+        uint64_t node = client_lookup(&c, ROOT, "l", NULL);
+        assert_int_equal(client_getattr(&c, node, &a), 0);
+        assert_true(S_ISLNK(a.mode));
+        assert_int_equal(client_call(&c, FUSE_READLINK, node, NO_PARTS), 0);
+        assert_int_equal(c.len, strlen(targets[i]));
+        assert_memory_equal(c.body, targets[i], c.len);
+        (void)client_lookup(&c, node, "etc", &error);
+        assert_int_equal(error, -ENOTDIR);
+        assert_int_equal(client_openfile(&c, FUSE_OPEN, node, O_RDONLY, &fh), -ELOOP);
+        assert_int_equal(client_openfile(&c, FUSE_OPENDIR, node, O_RDONLY, &fh), -ENOTDIR);
+        assert_int_equal(client_call(&c, FUSE_CREATE, ROOT, PARTS(PART(create), NAME("l"))),
+                         -ESTALE);
+        assert_int_equal(client_call(&c, FUSE_CREATE, node, PARTS(PART(create), NAME("passwd"))),
+                         -ENOTDIR);
+        assert_int_equal(client_call(&c, FUSE_UNLINK, ROOT, PARTS(NAME("l"))), 0);
+    }
+    /* A dangling one is not created through either. */
+    assert_int_equal(client_call(&c, FUSE_SYMLINK, ROOT, PARTS(NAME("l"), NAME("made"))), 0);
+    assert_int_equal(client_call(&c, FUSE_CREATE, ROOT, PARTS(PART(create), NAME("l"))), -ESTALE);
+    (void)client_lookup(&c, ROOT, "made", &error);
+    assert_int_equal(error, -ENOENT);
+    client_close(&c);
+}
+
+/* Opening a FIFO or a device of the host would act on the host. */
+static void test_special_files_stay_shut(void **state)
+{
+    (void)state;
+    struct client c;
+    struct fuse_attr a;
+    struct fuse_create_in create = {.flags = O_RDWR, .mode = S_IFREG | 0644};
+    struct fuse_mknod_in fifo = {.mode = S_IFIFO | 0666};
+    struct fuse_mknod_in null = {.mode = S_IFCHR | 0666, .rdev = 0x103};
+    uint64_t fh;
+
+    client_open(&c, INODES_MAX);
+    assert_int_equal(client_call(&c, FUSE_MKNOD, ROOT, PARTS(PART(fifo), NAME("fifo"))), 0);
+    if (geteuid() == 0)
+        assert_int_equal(client_call(&c, FUSE_MKNOD, ROOT, PARTS(PART(null), NAME("null"))), 0);
+    else
+        client_put_file(&c, "null", "");
+    uint64_t node = client_lookup(&c, ROOT, "fifo", NULL);
+    assert_int_equal(client_openfile(&c, FUSE_OPEN, node, O_RDWR, &fh), -ENXIO);
+    assert_int_equal(client_call(&c, FUSE_CREATE, ROOT, PARTS(PART(create), NAME("fifo"))),
+                     -ESTALE);
+    if (geteuid() == 0) {
+        node = client_lookup(&c, ROOT, "null", NULL);
+        assert_int_equal(client_getattr(&c, node, &a), 0);
+        assert_true(S_ISCHR(a.mode));
+        assert_int_equal(a.rdev, 0x103);
+        assert_int_equal(client_openfile(&c, FUSE_OPEN, node, O_RDWR, &fh), -ENXIO);
+    }
+    assert_int_equal(client_openfile(&c, FUSE_OPEN, ROOT, O_RDONLY, &fh), -EISDIR);
+    client_close(&c);
+}
+
+static void test_create_write_read(void **state)
+{
+    (void)state;
+    struct client c;
+    uint64_t node, fh, fh2, node2;
+    char buf[16] = "";
+
+    client_open(&c, INODES_MAX);
+    assert_int_equal(client_create(&c, ROOT, "f", O_RDWR | O_CREAT | O_EXCL, 0666, 022, &node, &fh),
+                     0);
+    assert_int_equal(pwrite(c.fd, "data", 4, 0), 4);
+    assert_int_equal(client_create(&c, ROOT, "f", O_RDWR | O_EXCL, 0666, 0, &node2, &fh2), -EEXIST);
+    /* Not exclusive: what is there is opened, and truncated if wanted. */
+    assert_int_equal(client_create(&c, ROOT, "f", O_RDONLY, 0666, 0, &node2, &fh2), 0);
+    assert_int_equal(node, node2);
+    assert_int_not_equal(fh, fh2);
+    assert_int_equal(pread(c.fd, buf, sizeof(buf), 0), 4);
+    assert_memory_equal(buf, "data", 4);
+    assert_int_equal(write(c.fd, "x", 1), -1);
+    assert_int_equal(client_release(&c, FUSE_RELEASE, fh2), 0);
+    assert_int_equal(client_release(&c, FUSE_RELEASE, fh2), -EBADF);
+    assert_int_equal(client_openfile(&c, FUSE_OPEN, node, O_WRONLY | O_TRUNC, &fh2), 0);
+    assert_int_equal(lseek(c.fd, 0, SEEK_END), 0);
+    assert_int_equal(client_openfile(&c, FUSE_OPEN, node, O_ACCMODE, &fh2), -EINVAL);
+    /* Flags that would change what a descriptor is do not get through. */
+    assert_int_equal(
+        client_openfile(&c, FUSE_OPEN, node, O_RDWR | O_APPEND | O_PATH | O_DIRECT, &fh2), 0);
+    assert_int_equal(fcntl(c.fd, F_GETFL) & (O_APPEND | O_PATH | O_DIRECT | O_ACCMODE), O_RDWR);
+    client_close(&c);
+}
+
+/* The guest may keep its pages only of a file that did not change since it opened it before. */
+static void test_keep_cache(void **state)
+{
+    (void)state;
+    struct client c;
+    struct timespec old[2] = {{.tv_sec = 1000000}, {.tv_sec = 1000000}};
+    struct fuse_open_in in = {.flags = O_RDONLY};
+    struct fuse_open_out out;
+
+    client_open(&c, INODES_MAX);
+    client_put_file(&c, "a", "x");
+    uint64_t node = client_lookup(&c, ROOT, "a", NULL);
+    for (int i = 0; i < 3; i++) { /* just written: times prove nothing */
+        assert_int_equal(client_call(&c, FUSE_OPEN, node, PARTS(PART(in))), 0);
+        memcpy(&out, c.body, sizeof(out));
+        assert_int_equal(out.open_flags & FOPEN_KEEP_CACHE, 0);
+        assert_true(out.open_flags & FOPEN_NOFLUSH);
+    }
+    /* Times in the past do not help: ctime tells when they were set. */
+    assert_int_equal(utimensat(c.dirfd, "a", old, 0), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(client_call(&c, FUSE_OPEN, node, PARTS(PART(in))), 0);
+        memcpy(&out, c.body, sizeof(out));
+        assert_int_equal(out.open_flags & FOPEN_KEEP_CACHE, 0);
+    }
+    in.flags = O_WRONLY;
+    assert_int_equal(client_call(&c, FUSE_OPEN, node, PARTS(PART(in))), 0);
+    memcpy(&out, c.body, sizeof(out));
+    assert_int_equal(out.open_flags & FOPEN_NOFLUSH, 0);
+    client_close(&c);
+
+    /* A file that has been as it is for long: yes, from the second time on. */
+    client_start_at(&c, "/etc", INODES_MAX);
+    assert_int_equal(client_init(&c, 38, ~0u), 0);
+    node = client_lookup(&c, ROOT, "passwd", NULL);
+    in.flags = O_RDONLY;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(client_call(&c, FUSE_OPEN, node, PARTS(PART(in))), 0);
+        memcpy(&out, c.body, sizeof(out));
+        assert_int_equal(out.open_flags & FOPEN_KEEP_CACHE, i ? FOPEN_KEEP_CACHE : 0);
+    }
+    client_stop(&c);
+}
+
+static void test_owner_and_umask(void **state)
+{
+    (void)state;
+    struct client c;
+    struct fuse_mkdir_in dir = {.mode = 0777, .umask = 027};
+    struct fuse_attr a;
+    uint64_t node, fh;
+
+    if (geteuid() != 0)
+        skip();
+    client_open(&c, INODES_MAX);
+    c.uid = 1234;
+    c.gid = 2345;
+    assert_int_equal(client_create(&c, ROOT, "f", O_RDWR, 0666, 022, &node, &fh), 0);
+    assert_int_equal(client_getattr(&c, node, &a), 0);
+    assert_int_equal(a.uid, 1234);
+    assert_int_equal(a.gid, 2345);
+    assert_int_equal(a.mode & 07777, 0644);
+    assert_int_equal(client_call(&c, FUSE_MKDIR, ROOT, PARTS(PART(dir), NAME("d"))), 0);
+    uint64_t d = client_lookup(&c, ROOT, "d", NULL);
+    assert_int_equal(client_getattr(&c, d, &a), 0);
+    assert_int_equal(a.uid, 1234);
+    assert_int_equal(a.mode & 07777, 0750);
+    /* A right that only the guest knows of (a supplementary group): the guest has decided. */
+    c.uid = c.gid = 9999;
+    assert_int_equal(client_create(&c, d, "g", O_RDWR, 0600, 0, &node, &fh), 0);
+    assert_int_equal(client_getattr(&c, node, &a), 0);
+    assert_int_equal(a.uid, 9999);
+    /* Back to root afterwards. */
+    c.uid = c.gid = 0;
+    assert_int_equal(client_call(&c, FUSE_MKDIR, ROOT, PARTS(PART(dir), NAME("e"))), 0);
+    assert_int_equal(client_getattr(&c, client_lookup(&c, ROOT, "e", NULL), &a), 0);
+    assert_int_equal(a.uid, 0);
+    assert_int_equal(a.gid, 0);
+    /* An id that cannot be had makes nothing. */
+    c.uid = UINT32_MAX;
+    assert_int_equal(client_create(&c, ROOT, "no", O_RDWR, 0600, 0, &node, &fh), -EPERM);
+    assert_int_equal(client_lookup(&c, ROOT, "no", NULL), 0);
+    client_close(&c);
+}
+
+static void test_setattr(void **state)
+{
+    (void)state;
+    struct client c;
+    struct fuse_setattr_in in;
+    struct fuse_attr a;
+    uint64_t node, fh;
+
+    client_open(&c, INODES_MAX);
+    assert_int_equal(client_create(&c, ROOT, "f", O_RDWR, 0666, 0, &node, &fh), 0);
+    in = (struct fuse_setattr_in){.valid = FATTR_MODE | FATTR_SIZE, .mode = 04711, .size = 100};
+    assert_int_equal(client_call(&c, FUSE_SETATTR, node, PARTS(PART(in))), 0);
+    assert_int_equal(client_getattr(&c, node, &a), 0);
+    assert_int_equal(a.size, 100);
+    /* Without the kill flag the caller may keep set-user-ID; with it, it falls. */
+    if (geteuid() == 0)
+        assert_int_equal(a.mode, S_IFREG | 04711);
+    in = (struct fuse_setattr_in){
+        .valid = FATTR_SIZE | FATTR_FH | FATTR_KILL_SUIDGID, .size = 7, .fh = fh};
+    assert_int_equal(client_call(&c, FUSE_SETATTR, node, PARTS(PART(in))), 0);
+    assert_int_equal(client_getattr(&c, node, &a), 0);
+    assert_int_equal(a.size, 7);
+    assert_int_equal(a.mode, S_IFREG | 0711);
+    in = (struct fuse_setattr_in){
+        .valid = FATTR_ATIME | FATTR_MTIME, .atime = 5, .mtime = 6, .mtimensec = 7};
+    assert_int_equal(client_call(&c, FUSE_SETATTR, node, PARTS(PART(in))), 0);
+    assert_int_equal(client_getattr(&c, node, &a), 0);
+    assert_int_equal(a.atime, 5);
+    assert_int_equal(a.mtime, 6);
+    assert_int_equal(a.mtimensec, 7);
+    in.mtimensec = UTIME_NOW; /* not a number of nanoseconds */
+    assert_int_equal(client_call(&c, FUSE_SETATTR, node, PARTS(PART(in))), -EINVAL);
+    in = (struct fuse_setattr_in){.valid = FATTR_SIZE | FATTR_FH, .fh = fh + 1};
+    assert_int_equal(client_call(&c, FUSE_SETATTR, node, PARTS(PART(in))), -EBADF);
+    in = (struct fuse_setattr_in){.valid = FATTR_SIZE, .size = UINT64_MAX};
+    assert_int_equal(client_call(&c, FUSE_SETATTR, node, PARTS(PART(in))), -EFBIG);
+    in = (struct fuse_setattr_in){.valid = FATTR_SIZE};
+    assert_int_equal(client_call(&c, FUSE_SETATTR, ROOT, PARTS(PART(in))), -EISDIR);
+    if (geteuid() == 0) {
+        in = (struct fuse_setattr_in){.valid = FATTR_UID | FATTR_GID, .uid = 77, .gid = 78};
+        assert_int_equal(client_call(&c, FUSE_SETATTR, node, PARTS(PART(in))), 0);
+        assert_int_equal(client_getattr(&c, node, &a), 0);
+        assert_int_equal(a.uid, 77);
+        assert_int_equal(a.gid, 78);
+    }
+    client_close(&c);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    struct client c;
+    struct fuse_mkdir_in dir = {.mode = 0755};
+    struct fuse_attr a;
+    int error;
+
+    client_open(&c, INODES_MAX);
+    client_put_file(&c, "a", "a");
+    assert_int_equal(client_call(&c, FUSE_MKDIR, ROOT, PARTS(PART(dir), NAME("d"))), 0);
+    uint64_t d = client_lookup(&c, ROOT, "d", NULL), node = client_lookup(&c, ROOT, "a", NULL);
+    assert_int_equal(client_call(&c, FUSE_LINK, d, PARTS(PART(node), NAME("b"))), 0);
+    assert_int_equal(client_lookup(&c, d, "b", NULL), node);
+    assert_int_equal(client_getattr(&c, node, &a), 0);
+    assert_int_equal(a.nlink, 2);
+
+    struct fuse_rename2_in r = {.newdir = ROOT, .flags = RENAME_NOREPLACE};
+    assert_int_equal(client_call(&c, FUSE_RENAME2, d, PARTS(PART(r), NAME("b"), NAME("a"))),
+                     -EEXIST);
+    r.flags = 0x80;
+    assert_int_equal(client_call(&c, FUSE_RENAME2, d, PARTS(PART(r), NAME("b"), NAME("a"))),
+                     -EINVAL);
+    client_put_file(&c, "x", "xx");
+    r.flags = RENAME_EXCHANGE;
+    assert_int_equal(client_call(&c, FUSE_RENAME2, d, PARTS(PART(r), NAME("b"), NAME("x"))), 0);
+    assert_int_equal(client_lookup(&c, ROOT, "x", NULL), node);
+    uint64_t newdir = d;
+    assert_int_equal(client_call(&c, FUSE_RENAME, ROOT, PARTS(PART(newdir), NAME("x"), NAME("y"))),
+                     0);
+    assert_int_equal(client_lookup(&c, d, "y", NULL), node);
+
+    assert_int_equal(client_call(&c, FUSE_RMDIR, ROOT, PARTS(NAME("d"))), -ENOTEMPTY);
+    assert_int_equal(client_call(&c, FUSE_UNLINK, ROOT, PARTS(NAME("d"))), -EISDIR);
+    assert_int_equal(client_call(&c, FUSE_UNLINK, d, PARTS(NAME("b"))), 0);
+    assert_int_equal(client_call(&c, FUSE_UNLINK, d, PARTS(NAME("y"))), 0);
+    assert_int_equal(client_call(&c, FUSE_RMDIR, ROOT, PARTS(NAME("d"))), 0);
+    (void)client_lookup(&c, ROOT, "d", &error);
+    assert_int_equal(error, -ENOENT);
+    client_close(&c);
+}
+
+/* Reads a whole directory in pieces of `size`; counts names "f<i>" in seen. */
+static void read_all(struct client *c, uint32_t opcode, uint32_t size, unsigned *seen, unsigned n)
+{
+    struct fuse_read_in in = {.size = size};
+    bool plus = opcode == FUSE_READDIRPLUS;
+    unsigned i;
+
+    assert_int_equal(client_openfile(c, FUSE_OPENDIR, ROOT, O_RDONLY, &in.fh), 0);
+    for (;;) {
+        assert_int_equal(client_call(c, opcode, ROOT, PARTS(PART(in))), 0);
+        assert_true(c->len <= size);
+        if (c->len == 0)
+            break;
+        for (size_t at = 0; at < c->len;) {
+            struct fuse_direntplus p = {0};
+            struct fuse_dirent *d =
+                (void *)(c->body + at +
+                         (plus ? FUSE_NAME_OFFSET_DIRENTPLUS - FUSE_NAME_OFFSET : 0));
+            if (plus)
+                memcpy(&p.entry_out, c->body + at, sizeof(p.entry_out));
+            if (sscanf(d->name, "f%u", &i) == 1) {
+                assert_true(i < n);
+                seen[i]++;
+                assert_int_equal(d->type, DT_REG);
+                if (plus) {
+                    assert_int_not_equal(p.entry_out.nodeid, 0);
+                    assert_int_equal(p.entry_out.attr.ino, d->ino);
+                    assert_int_equal(p.entry_out.attr.size, 1);
+                }
+            } else {
+                assert_int_equal(d->name[0], '.');
+                assert_int_equal(p.entry_out.nodeid, 0);
+            }
+            in.offset = d->off;
+            at += FUSE_DIRENT_ALIGN((plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET) +
+                                    d->namelen);
+        }
+    }
+    assert_int_equal(client_release(c, FUSE_RELEASEDIR, in.fh), 0);
+}
+
+static void test_readdir(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    static const uint32_t sizes[] = {300, 4096, 65536, UINT32_MAX};
+    struct client c;
+    char name[16];
+
+    client_open(&c, INODES_MAX);
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        client_put_file(&c, name, "x");
+    }
+    for (size_t s = 0; s < ARRAY_SIZE(sizes); s++) {
+        unsigned seen[N] = {0};
+        read_all(&c, FUSE_READDIR, sizes[s], seen, N);
+        if (sizes[s] >= 1024)
+            read_all(&c, FUSE_READDIRPLUS, sizes[s], seen, N);
+        for (unsigned i = 0; i < N; i++)
+            assert_int_equal(seen[i], sizes[s] >= 1024 ? 2 : 1);
+    }
+    struct fuse_read_in in = {.size = 4096};
+    assert_int_equal(client_call(&c, FUSE_READDIR, ROOT, PARTS(PART(in))), -EBADF);
+    assert_int_equal(client_openfile(&c, FUSE_OPENDIR, ROOT, O_RDONLY, &in.fh), 0);
+    in.offset = UINT64_MAX;
+    assert_int_equal(client_call(&c, FUSE_READDIR, ROOT, PARTS(PART(in))), -EINVAL);
+    in.offset = 0;
+    in.size = 8;
+    assert_int_equal(client_call(&c, FUSE_READDIRPLUS, ROOT, PARTS(PART(in))), -EINVAL);
+    assert_int_equal(client_release(&c, FUSE_RELEASE, in.fh), -EBADF); /* not a file's */
+    client_close(&c);
+}
+
+static void test_xattr(void **state)
+{
+    (void)state;
+    struct client c;
+    struct fuse_setxattr_in set = {.size = 3};
+    struct fuse_getxattr_in get = {.size = 64};
+    struct fuse_getxattr_out out;
+
+    client_open(&c, INODES_MAX);
+    client_put_file(&c, "a", "x");
+    uint64_t node = client_lookup(&c, ROOT, "a", NULL);
+    int rc =
+        client_call(&c, FUSE_SETXATTR, node, PARTS(PART(set), NAME("user.k"), BYTES("abc", 3)));
+    if (rc == -EOPNOTSUPP) {
+        client_close(&c);
+        skip(); /* /tmp has none */
+    }
+    assert_int_equal(rc, 0);
+    assert_int_equal(client_call(&c, FUSE_GETXATTR, node, PARTS(PART(get), NAME("user.k"))), 0);
+    assert_int_equal(c.len, 3);
+    assert_memory_equal(c.body, "abc", 3);
+    get.size = 0;
+    assert_int_equal(client_call(&c, FUSE_GETXATTR, node, PARTS(PART(get), NAME("user.k"))), 0);
+    memcpy(&out, c.body, sizeof(out));
+    assert_int_equal(out.size, 3);
+    get.size = 2;
+    assert_int_equal(client_call(&c, FUSE_GETXATTR, node, PARTS(PART(get), NAME("user.k"))),
+                     -ERANGE);
+    get.size = UINT32_MAX;
+    assert_int_equal(client_call(&c, FUSE_LISTXATTR, node, PARTS(PART(get))), 0);
+    assert_non_null(memmem(c.body, c.len, "user.k", 7));
+    /* A value shorter than it says, longer, flags that do not exist, no name. */
+    set.size = 4;
+    assert_int_equal(
+        client_call(&c, FUSE_SETXATTR, node, PARTS(PART(set), NAME("user.k"), BYTES("abc", 3))),
+        -EINVAL);
+    set.size = 2;
+    assert_int_equal(
+        client_call(&c, FUSE_SETXATTR, node, PARTS(PART(set), NAME("user.k"), BYTES("abc", 3))),
+        -EINVAL);
+    set.size = UINT32_MAX;
+    assert_int_equal(
+        client_call(&c, FUSE_SETXATTR, node, PARTS(PART(set), NAME("user.k"), BYTES("abc", 3))),
+        -EINVAL);
+    set = (struct fuse_setxattr_in){.size = 3, .flags = 8};
+    assert_int_equal(
+        client_call(&c, FUSE_SETXATTR, node, PARTS(PART(set), NAME("user.k"), BYTES("abc", 3))),
+        -EINVAL);
+    assert_int_equal(client_call(&c, FUSE_GETXATTR, node, PARTS(PART(get), BYTES("user.k", 6))),
+                     -EINVAL);
+    assert_int_equal(client_call(&c, FUSE_REMOVEXATTR, node, PARTS(NAME("user.k"))), 0);
+    assert_int_equal(client_call(&c, FUSE_REMOVEXATTR, node, PARTS(NAME("user.k"))), -ENODATA);
+    /* No ACL is never an error that would fail an access. */
+    get.size = 64;
+    assert_int_equal(
+        client_call(&c, FUSE_GETXATTR, node, PARTS(PART(get), NAME("system.posix_acl_access"))),
+        -ENODATA);
+    client_close(&c);
+}
+
+static void test_open_file_operations(void **state)
+{
+    (void)state;
+    struct client c;
+    uint64_t node, fh, node2, fh2;
+    char buf[8] = "";
+
+    client_open(&c, INODES_MAX);
+    assert_int_equal(client_create(&c, ROOT, "a", O_RDWR, 0644, 0, &node, &fh), 0);
+    assert_int_equal(pwrite(c.fd, "abcdef", 6, 0), 6);
+    assert_int_equal(client_create(&c, ROOT, "b", O_RDWR, 0644, 0, &node2, &fh2), 0);
+    struct fuse_copy_file_range_in copy = {
+        .fh_in = fh, .off_in = 2, .nodeid_out = node2, .fh_out = fh2, .len = 3};
+    assert_int_equal(client_call(&c, FUSE_COPY_FILE_RANGE, node, PARTS(PART(copy))), 0);
+    struct fuse_write_out copied;
+    memcpy(&copied, c.body, sizeof(copied));
+    assert_int_equal(copied.size, 3);
+    int b = openat(c.dirfd, "b", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(read(b, buf, sizeof(buf)), 3);
+    assert_memory_equal(buf, "cde", 3);
+    close(b);
+    copy.flags = 1;
+    assert_int_equal(client_call(&c, FUSE_COPY_FILE_RANGE, node, PARTS(PART(copy))), -EINVAL);
+    copy = (struct fuse_copy_file_range_in){.fh_in = fh, .fh_out = 77};
+    assert_int_equal(client_call(&c, FUSE_COPY_FILE_RANGE, node, PARTS(PART(copy))), -EBADF);
+
+    struct fuse_fallocate_in fa = {.fh = fh, .length = 8192};
+    assert_int_equal(client_call(&c, FUSE_FALLOCATE, node, PARTS(PART(fa))), 0);
+    struct fuse_attr a;
+    assert_int_equal(client_getattr(&c, node, &a), 0);
+    assert_int_equal(a.size, 8192);
+    fa.length = UINT64_MAX;
+    assert_int_equal(client_call(&c, FUSE_FALLOCATE, node, PARTS(PART(fa))), -EFBIG);
+
+    struct fuse_lseek_in seek = {.fh = fh, .whence = SEEK_DATA};
+    assert_int_equal(client_call(&c, FUSE_LSEEK, node, PARTS(PART(seek))), 0);
+    seek.whence = SEEK_SET;
+    assert_int_equal(client_call(&c, FUSE_LSEEK, node, PARTS(PART(seek))), -EINVAL);
+    struct fuse_fsync_in sync = {.fh = fh, .fsync_flags = FUSE_FSYNC_FDATASYNC};
+    assert_int_equal(client_call(&c, FUSE_FSYNC, node, PARTS(PART(sync))), 0);
+    assert_int_equal(client_call(&c, FUSE_FSYNCDIR, node, PARTS(PART(sync))), -EBADF);
+    struct fuse_flush_in flush = {.fh = fh};
+    assert_int_equal(client_call(&c, FUSE_FLUSH, node, PARTS(PART(flush))), 0);
+    assert_int_equal(client_call(&c, FUSE_STATFS, ROOT, NO_PARTS), 0);
+    struct fuse_statfs_out st;
+    assert_int_equal(c.len, sizeof(st));
+    memcpy(&st, c.body, sizeof(st));
+    assert_true(st.st.blocks > 0 && st.st.namelen > 0);
+    client_close(&c);
+}
+
+static void test_tmpfile(void **state)
+{
+    (void)state;
+    struct client c;
+    struct fuse_create_in in = {.flags = O_RDWR | O_TMPFILE, .mode = S_IFREG | 0600};
+    struct fuse_entry_out entry;
+
+    client_open(&c, INODES_MAX);
+    int rc = client_call(&c, FUSE_TMPFILE, ROOT, PARTS(PART(in), NAME("/")));
+    if (rc == -EOPNOTSUPP) {
+        client_close(&c);
+        skip(); /* /tmp has none */
+    }
+    assert_int_equal(rc, 0);
+    memcpy(&entry, c.body, sizeof(entry));
+    assert_int_equal(entry.attr.nlink, 0);
+    assert_int_equal(write(c.fd, "t", 1), 1);
+    assert_int_equal(client_call(&c, FUSE_LINK, ROOT, PARTS(PART(entry.nodeid), NAME("named"))), 0);
+    assert_int_equal(client_lookup(&c, ROOT, "named", NULL), entry.nodeid);
+    in.flags = O_RDONLY;
+    assert_int_equal(client_call(&c, FUSE_TMPFILE, ROOT, PARTS(PART(in), NAME("/"))), -EINVAL);
+    assert_int_equal(client_call(&c, FUSE_TMPFILE, entry.nodeid, PARTS(PART(in), NAME("/"))),
+                     -EINVAL);
+    client_close(&c);
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    struct client c;
+    uint64_t node, fh;
+    int error;
+    char name[16];
+
+    /* Root and two more. */
+    client_open(&c, 4);
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof(name), "%d", i);
+        client_put_file(&c, name, "x");
+    }
+    node = client_lookup(&c, ROOT, "0", NULL);
+    assert_int_not_equal(client_lookup(&c, ROOT, "1", NULL), 0);
+    (void)client_lookup(&c, ROOT, "2", &error);
+    assert_int_equal(error, -ENFILE);
+    assert_int_equal(client_create(&c, ROOT, "new", O_RDWR, 0600, 0, &fh, &fh), -ENFILE);
+    client_forget(&c, node, 1);
+    assert_int_not_equal(client_lookup(&c, ROOT, "2", NULL), 0);
+    client_close(&c);
+
+    client_open(&c, INODES_MAX);
+    client_put_file(&c, "a", "x");
+    node = client_lookup(&c, ROOT, "a", NULL);
+    for (uint32_t i = 0; i < FUSE_WIRE_HANDLES_MAX; i++) {
+        assert_int_equal(client_openfile(&c, FUSE_OPEN, node, O_RDONLY, &fh), 0);
+        assert_int_equal(fuse_wire_handle_index(fh), i);
+    }
+    assert_int_equal(client_openfile(&c, FUSE_OPEN, node, O_RDONLY, &fh), -ENFILE);
+    assert_int_equal(client_release(&c, FUSE_RELEASE, 77), 0);
+    assert_int_equal(client_openfile(&c, FUSE_OPEN, node, O_RDONLY, &fh), 0);
+    assert_int_equal(fh, 1ull << 32 | 77);
+    /* DESTROY drops all; then only INIT is heard. */
+    assert_int_equal(client_call(&c, FUSE_DESTROY, 0, NO_PARTS), 0);
+    assert_int_equal(client_openfile(&c, FUSE_OPEN, node, O_RDONLY, &fh), -EPROTO);
+    assert_int_equal(client_init(&c, 38, ~0u), 0);
+    assert_int_equal(client_openfile(&c, FUSE_OPEN, node, O_RDONLY, &fh), -ESTALE);
+    client_close(&c);
+}
+
+/* Every request there is, and some that there are not, with bodies of every length. */
+static void test_hostile_bodies(void **state)
+{
+    (void)state;
+    static const uint8_t fill[] = {0x00, 0x01, 'a', 0xff};
+    static uint8_t body[300];
+    struct client c;
+    struct fuse_attr a;
+
+    client_open(&c, INODES_MAX);
+    for (uint32_t op = 0; op <= 60; op++) {
+        for (size_t f = 0; f < ARRAY_SIZE(fill); f++) {
+            memset(body, fill[f], sizeof(body));
+            for (size_t len = 0; len <= sizeof(body); len += len < 90 ? 1 : 35) {
+                client_send(&c, op, ROOT, PARTS({body, len}));
+                if (op != FUSE_FORGET && op != FUSE_BATCH_FORGET)
+                    (void)client_recv(&c);
+                if (op == FUSE_INIT || op == FUSE_DESTROY)
+                    (void)client_init(&c, 38, ~0u);
+            }
+        }
+    }
+    assert_int_equal(client_getattr(&c, ROOT, &a), 0);
+    client_close(&c);
+}
+
+static void test_batch_forget_lies(void **state)
+{
+    (void)state;
+    struct client c;
+    struct fuse_batch_forget_in in = {.count = UINT32_MAX};
+    struct fuse_forget_one one = {.nlookup = 1};
+    struct fuse_attr a;
+
+    client_open(&c, INODES_MAX);
+    client_put_file(&c, "a", "x");
+    one.nodeid = client_lookup(&c, ROOT, "a", NULL);
+    client_send(&c, FUSE_BATCH_FORGET, 0, PARTS(PART(in), PART(one)));
+    assert_int_equal(client_getattr(&c, one.nodeid, &a), -ESTALE);
+    client_send(&c, FUSE_BATCH_FORGET, 0, PARTS(PART(in)));
+    client_send(&c, FUSE_BATCH_FORGET, 0, NO_PARTS);
+    assert_int_equal(client_getattr(&c, ROOT, &a), 0);
+    client_close(&c);
+}
+
+/* The largest request that is legal, extensions that were not agreed on, and no reply wanted. */
+static void test_envelope(void **state)
+{
+    (void)state;
+    static uint8_t value[65536];
+    struct client c;
+    struct fuse_setxattr_in set = {.size = sizeof(value)};
+    struct fuse_attr a;
+
+    client_open(&c, INODES_MAX);
+    int rc = client_call(&c, FUSE_SETXATTR, ROOT, PARTS(PART(set), NAME("user.big"), PART(value)));
+    assert_true(rc == 0 || rc == -ENOSPC || rc == -EOPNOTSUPP || rc == -E2BIG);
+
+    struct fuse_in_header h = {
+        .len = sizeof(h), .opcode = FUSE_STATFS, .nodeid = ROOT, .total_extlen = 1};
+    h.unique = ++c.unique;
+    client_send_raw(&c, &h, sizeof(h));
+    assert_int_equal(client_recv(&c), -EINVAL);
+    h.total_extlen = 0;
+    h.unique = FUSE_WIRE_NO_REPLY;
+    client_send_raw(&c, &h, sizeof(h));
+    assert_int_equal(client_getattr(&c, ROOT, &a), 0);
+    client_close(&c);
+}
+
+/* What cannot have come from the VMM ends the server. */
+static void test_broken_peer(void **state)
+{
+    (void)state;
+    struct client c;
+    struct fuse_in_header h = {.len = 99, .opcode = FUSE_STATFS, .unique = 1, .nodeid = ROOT};
+    int status;
+
+    for (int i = 0; i < 2; i++) {
+        client_open(&c, INODES_MAX);
+        client_send_raw(&c, &h, i ? 12 : sizeof(h));
+        assert_int_equal(recv(c.sock, c.reply, sizeof(c.reply), 0), 0);
+        assert_int_equal(waitpid(c.pid, &status, 0), c.pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+        struct err e = ERR_INIT;
+        close_fd(&c.sock);
+        close_fd(&c.dirfd);
+        assert_int_equal(path_remove_tree(AT_FDCWD, c.dir, &e), 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_init),
+        cmocka_unit_test(test_lookup),
+        cmocka_unit_test(test_bad_names_and_ids),
+        cmocka_unit_test(test_symlinks_do_not_lead_out),
+        cmocka_unit_test(test_special_files_stay_shut),
+        cmocka_unit_test(test_create_write_read),
+        cmocka_unit_test(test_keep_cache),
+        cmocka_unit_test(test_owner_and_umask),
+        cmocka_unit_test(test_setattr),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_readdir),
+        cmocka_unit_test(test_xattr),
+        cmocka_unit_test(test_open_file_operations),
+        cmocka_unit_test(test_tmpfile),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_hostile_bodies),
+        cmocka_unit_test(test_batch_forget_lies),
+        cmocka_unit_test(test_envelope),
+        cmocka_unit_test(test_broken_peer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
