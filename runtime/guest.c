@@ -84,7 +84,8 @@ static json_t *guest_config(const struct spec *s, json_t *mounts)
     json_object_del(config, "hooks");
     if (start)
         json_object_set_new(config, "hooks", json_pack("{s:O}", "startContainer", start));
-    json_object_set_new(config, "root", json_pack("{s:b}", "readonly", s->root_readonly));
+    json_object_set_new(config, "root",
+                        json_pack("{s:s, s:b}", "path", "rootfs", "readonly", s->root_readonly));
     json_object_set(config, "mounts", mounts);
     json_object_set_new(config, "linux", guest_linux(json_object_get(s->doc, "linux")));
     return config;

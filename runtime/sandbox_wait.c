@@ -90,10 +90,11 @@ static void explain(const struct store *store, struct err *e)
 int sandbox_explain(const struct store *store, const struct process *vmm, struct err *e)
 {
     cleanup_fd int fd = process_open(vmm);
-    bool cut = e->code == ECONNRESET || e->code == ECONNREFUSED || e->code == EPIPE;
 
     /* an answer of the agent's needs no explanation; a cut connection may be a VMM that dies now */
-    if (fd < 0 || process_wait(fd, cut ? VMM_GRACE_MS : 0, NULL) == 0)
+    if (e->code != ECONNRESET && e->code != ECONNREFUSED && e->code != EPIPE)
+        return -e->code;
+    if (fd < 0 || process_wait(fd, VMM_GRACE_MS, NULL) == 0)
         explain(store, e);
     return -e->code;
 }
