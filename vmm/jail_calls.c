@@ -22,71 +22,72 @@
 #include <sys/syscall.h>
 
 #define V (1u << JAIL_VCPU)
-#define D (1u << JAIL_DEVICE)
 #define L (1u << JAIL_LOOP)
+/* Device threads: all that the loop may do as well, since it is under their filter, too. */
+#define D (1u << JAIL_DEVICE)
 
 static const struct {
     int nr;
     unsigned who;
 } calls[] = {
     /* The C library: locks, heap (never executable: see below), threads that end, signals. */
-    {SCMP_SYS(futex), V | D | L},
-    {SCMP_SYS(brk), V | D | L},
-    {SCMP_SYS(munmap), V | D | L},
-    {SCMP_SYS(mremap), V | D | L},
-    {SCMP_SYS(madvise), V | D | L},
-    {SCMP_SYS(exit), V | D | L},
-    {SCMP_SYS(exit_group), V | D | L},
-    {SCMP_SYS(rt_sigreturn), V | D | L},
-    {SCMP_SYS(rt_sigprocmask), V | D | L},
-    {SCMP_SYS(restart_syscall), V | D | L},
-    {SCMP_SYS(sched_yield), V | D | L},
-    {SCMP_SYS(getpid), V | D | L},
-    {SCMP_SYS(gettid), V | D | L},
-    {SCMP_SYS(clock_gettime), V | D | L}, /* where the vDSO cannot */
+    {SCMP_SYS(futex), V | L},
+    {SCMP_SYS(brk), V | L},
+    {SCMP_SYS(munmap), V | L},
+    {SCMP_SYS(mremap), V | L},
+    {SCMP_SYS(madvise), V | L},
+    {SCMP_SYS(exit), V | L},
+    {SCMP_SYS(exit_group), V | L},
+    {SCMP_SYS(rt_sigreturn), V | L},
+    {SCMP_SYS(rt_sigprocmask), V | L},
+    {SCMP_SYS(restart_syscall), V | L},
+    {SCMP_SYS(sched_yield), V | L},
+    {SCMP_SYS(getpid), V | L},
+    {SCMP_SYS(gettid), V | L},
+    {SCMP_SYS(clock_gettime), V | L}, /* where the vDSO cannot */
     /* Kicking vCPUs (pthread_kill). */
-    {SCMP_SYS(tgkill), V | D | L},
+    {SCMP_SYS(tgkill), V | L},
     /* A device is activated and reset on a vCPU thread: it may then close what its requests had
      * open, tell a peer, and change what the loop watches. */
-    {SCMP_SYS(close), V | D | L},
-    {SCMP_SYS(shutdown), V | D | L},
-    {SCMP_SYS(epoll_ctl), V | D | L},
-    {SCMP_SYS(sendmsg), V | D | L},
-    {SCMP_SYS(timerfd_settime), V | D | L},
+    {SCMP_SYS(close), V | L},
+    {SCMP_SYS(shutdown), V | L},
+    {SCMP_SYS(epoll_ctl), V | L},
+    {SCMP_SYS(sendmsg), V | L},
+    {SCMP_SYS(timerfd_settime), V | L},
     /* eventfds; the serial port, whose output is written by the vCPU that makes it. */
-    {SCMP_SYS(read), V | D | L},
-    {SCMP_SYS(write), V | D | L},
-    {SCMP_SYS(poll), V | D | L},
+    {SCMP_SYS(read), V | L},
+    {SCMP_SYS(write), V | L},
+    {SCMP_SYS(poll), V | L},
     {SCMP_SYS(ftruncate), V | L},
     {SCMP_SYS(lseek), V | L},
     /* The loop. */
-    {SCMP_SYS(epoll_wait), D | L},
-    {SCMP_SYS(epoll_pwait), D | L},
+    {SCMP_SYS(epoll_wait), L},
+    {SCMP_SYS(epoll_pwait), L},
     /* Block devices and shared files. */
-    {SCMP_SYS(readv), D | L},
-    {SCMP_SYS(writev), D | L},
-    {SCMP_SYS(pread64), D | L},
-    {SCMP_SYS(pwrite64), D | L},
-    {SCMP_SYS(preadv), D | L},
-    {SCMP_SYS(pwritev), D | L},
-    {SCMP_SYS(preadv2), D | L},
-    {SCMP_SYS(pwritev2), D | L},
-    {SCMP_SYS(fsync), D | L},
-    {SCMP_SYS(fdatasync), D | L},
-    {SCMP_SYS(fallocate), D | L},
-    {SCMP_SYS(fstat), D | L},
-    {SCMP_SYS(newfstatat), D | L}, /* how the C library does fstat; there is no path to find */
+    {SCMP_SYS(readv), L},
+    {SCMP_SYS(writev), L},
+    {SCMP_SYS(pread64), L},
+    {SCMP_SYS(pwrite64), L},
+    {SCMP_SYS(preadv), L},
+    {SCMP_SYS(pwritev), L},
+    {SCMP_SYS(preadv2), L},
+    {SCMP_SYS(pwritev2), L},
+    {SCMP_SYS(fsync), L},
+    {SCMP_SYS(fdatasync), L},
+    {SCMP_SYS(fallocate), L},
+    {SCMP_SYS(fstat), L},
+    {SCMP_SYS(newfstatat), L}, /* how the C library does fstat; there is no path to find */
     /* Sockets: control, bulkhead-fs, vsock. None is made but as a connected pair. */
-    {SCMP_SYS(accept4), D | L},
-    {SCMP_SYS(socketpair), D | L},
-    {SCMP_SYS(recvmsg), D | L},
-    {SCMP_SYS(recvfrom), D | L},
-    {SCMP_SYS(sendto), D | L},
-    {SCMP_SYS(getsockopt), D | L},
-    {SCMP_SYS(setsockopt), D | L},
-    {SCMP_SYS(fcntl), D | L},
+    {SCMP_SYS(accept4), L},
+    {SCMP_SYS(socketpair), L},
+    {SCMP_SYS(recvmsg), L},
+    {SCMP_SYS(recvfrom), L},
+    {SCMP_SYS(sendto), L},
+    {SCMP_SYS(getsockopt), L},
+    {SCMP_SYS(setsockopt), L},
+    {SCMP_SYS(fcntl), L},
     /* Random numbers for the guest. */
-    {SCMP_SYS(getrandom), D | L},
+    {SCMP_SYS(getrandom), L},
     /* Statistics: how much guest RAM is touched. */
     {SCMP_SYS(mincore), L},
     /* A device that starts its own thread, and the loop thread when it narrows itself. */
@@ -95,19 +96,16 @@ static const struct {
     {SCMP_SYS(set_robust_list), D},
     {SCMP_SYS(rseq), D},
     {SCMP_SYS(sigaltstack), D},
-    {SCMP_SYS(eventfd2), D | L},
+    {SCMP_SYS(eventfd2), L},
 };
 
 static const struct {
     unsigned long request;
     unsigned who;
 } ioctls[] = {
-    {KVM_RUN, V},
-    {KVM_KVMCLOCK_CTRL, V},    /* after a pause */
-    {KVM_GET_REGS, V | D | L}, /* where a vCPU was when it had to be given up; register dumps */
-    {KVM_GET_SREGS, D | L},
-    {BLKDISCARD, D | L},
-    {BLKZEROOUT, D | L},
+    {KVM_RUN, V},          {KVM_KVMCLOCK_CTRL, V}, /* after a pause */
+    {KVM_GET_REGS, V | L}, /* where a vCPU was when it had to be given up; register dumps */
+    {KVM_GET_SREGS, L},    {BLKDISCARD, L},        {BLKZEROOUT, L},
 };
 
 static int failed(struct err *e, int r)
@@ -180,7 +178,7 @@ static int compile(enum jail_thread t, struct sock_fprog *out, struct err *e)
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
     if (ctx == NULL)
         return err_set(e, ENOMEM, "jail: no memory for a seccomp filter");
-    int r = add_rules(ctx, 1u << t);
+    int r = add_rules(ctx, t == JAIL_DEVICE ? D | L : 1u << t);
     r = r < 0 ? failed(e, r) : export(ctx, out, e);
     seccomp_release(ctx);
     return r;
