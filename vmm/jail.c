@@ -24,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Open files of a guest that uses virtio-fs are descriptors of this process. */
@@ -168,6 +169,8 @@ int jail_enter(uint32_t uid, uint32_t gid, struct err *e)
 
     if (!root && (uid != 0 || gid != 0))
         return err_set(e, EPERM, "jail: changing to uid %u needs root", uid);
+    /* The C library reads the time zone's file once, even for UTC: now, for the log's sake. */
+    tzset();
     int r = set_limit(RLIMIT_CORE, "RLIMIT_CORE", 0, e);
     if (r == 0)
         r = set_limit(RLIMIT_NOFILE, "RLIMIT_NOFILE", JAIL_NOFILE, e);
