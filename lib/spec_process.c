@@ -425,6 +425,10 @@ static int fill_attributes(const json_t *obj, const char *where, struct spec_pro
 
     if (r >= 0)
         r = get_label(obj, where, "apparmorProfile", &p->apparmor_profile, e);
+    if (r > 0 && p->apparmor_profile && !strcmp(p->apparmor_profile, "unconfined")) {
+        free(p->apparmor_profile);
+        p->apparmor_profile = NULL;
+    }
     if (r >= 0)
         r = get_label(obj, where, "selinuxLabel", &p->selinux_label, e);
     if (r >= 0)

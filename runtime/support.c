@@ -65,7 +65,7 @@ static void warn_caps(const struct spec_process *p, const char *where, struct st
 int support_check_process(const struct spec_process *p, const char *where, struct strbuf *warnings,
                           struct err *e)
 {
-    if (p->apparmor_profile && strcmp(p->apparmor_profile, "unconfined") != 0)
+    if (p->apparmor_profile)
         return err_set(e, ENOTSUP,
                        "%s.apparmorProfile \"%.*s\" is not supported: the guest kernel has no "
                        "AppArmor, and the host's does not reach into the virtual machine (podman: "
@@ -90,8 +90,9 @@ int support_check_process(const struct spec_process *p, const char *where, struc
 /* --- root, mounts ------------------------------------------------------------------------------
  */
 
-static const char *const mount_types[] = {"bind",   "cgroup", "cgroup2", "devpts",
-                                          "mqueue", "proc",   "sysfs",   "tmpfs"};
+/* Those the guest makes itself; "bind" besides. */
+static const char *const mount_types[] = {"cgroup", "cgroup2", "devpts", "devtmpfs",
+                                          "mqueue", "proc",    "sysfs",  "tmpfs"};
 
 static bool known_mount_type(const char *type)
 {
@@ -121,10 +122,6 @@ static int check_mount_flags(const struct spec_mount *m, const struct spec_mount
     if (f->tmpcopyup && strcmp(m->type, "tmpfs") != 0)
         return err_set(e, EINVAL, "option tmpcopyup is for mounts of type tmpfs, this is %.*s",
                        SHOWN, m->type);
-    if (f->set & MS_REMOUNT)
-        return err_set(e, ENOTSUP,
-                       "option remount is not supported: give the options to the mount "
-                       "itself");
     return 0;
 }
 
@@ -140,7 +137,7 @@ static int check_mount(const struct spec_mount *m, struct err *e)
     r = spec_mount_flags(m, &f, e);
     if (r < 0)
         return r;
-    if (!f.bind && !known_mount_type(m->type))
+    if (!f.bind && !(f.set & MS_REMOUNT) && !known_mount_type(m->type))
         r = err_set(e, ENOTSUP, "type \"%.*s\" is not supported: mount it on the host and bind it",
                     SHOWN, m->type);
     else
@@ -299,9 +296,6 @@ static int check_memory(const struct spec_resources *r, const char *where, struc
         return refuse(e, where, "memory.swappiness", "cgroup v2 has none");
     if (r->memory.disable_oom_killer)
         return refuse(e, where, "memory.disableOOMKiller", "cgroup v2 has no such switch");
-    if (r->memory.check_before_update)
-        return refuse(e, where, "memory.checkBeforeUpdate",
-                      "cgroup v2 sets a limit in any case and reclaims down to it");
     return 0;
 }
 
@@ -357,6 +351,12 @@ int support_check_resources(const struct spec_resources *r, const char *where, s
         return refuse(e, where, "network", "cgroup v2 has neither classes nor priorities");
     if (r->rdma_set)
         return refuse(e, where, "rdma", "the virtual machine has no RDMA devices");
+    for (size_t i = 0; i < r->nunified; i++)
+        if (str_starts(r->unified[i].key, "cgroup."))
+            return err_set(e, ENOTSUP,
+                           "%s%sunified \"%.*s\" is not supported: the cgroup itself is not the "
+                           "container's to manage",
+                           where, *where ? "." : "", SHOWN, r->unified[i].key);
     return 0;
 }
 
