@@ -22,17 +22,16 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define TAIL_MAX   256        /* bytes of a hook's output shown in the error */
-#define OUTPUT_MAX (1u << 20) /* of one hook; a hook that says more is stopped listening to */
+#define TAIL_MAX    256 /* bytes of a hook's output shown in the error */
+#define DRAIN_READS 32  /* at one go, so that a flood cannot keep us from the clock */
 
 struct tail {
     char s[TAIL_MAX];
-    size_t len, total;
+    size_t len;
 };
 
 static void tail_add(struct tail *t, const char *p, size_t len)
 {
-    t->total += len;
     if (len > sizeof(t->s)) {
         p += len - sizeof(t->s);
         len = sizeof(t->s);
@@ -174,24 +173,21 @@ static int make_pipe(int out[2], struct err *e)
     return 0;
 }
 
-/* Takes what is in the pipe without waiting. Closes it at its end. */
+/* Takes what is in the pipe without waiting, within bounds. Closes it at its end. */
 static void drain(int *fd, struct tail *tail)
 {
     char buf[4096];
-    ssize_t n;
 
-    while (*fd >= 0 && (n = read(*fd, buf, sizeof(buf))) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
+    for (int i = 0; *fd >= 0 && i < DRAIN_READS; i++) {
+        ssize_t n = read(*fd, buf, sizeof(buf));
+
+        if (n > 0)
+            tail_add(tail, buf, (size_t)n);
+        else if (n < 0 && errno == EAGAIN)
             return;
-        if (n < 0)
-            break;
-        tail_add(tail, buf, (size_t)n);
-        if (tail->total > OUTPUT_MAX)
-            break;
+        else if (n == 0 || errno != EINTR)
+            close_fd(fd);
     }
-    close_fd(fd);
 }
 
 /*
