@@ -9,8 +9,9 @@
  *    4. cgroup namespace, loopback, host names, sysctls
  *    5. the root: mounts, devices, console, masks, pivot_root (rootfs.c)
  *    6. new session; the terminal or the pipes become 0, 1, 2
- *    7. working directory, personality, no_new_privs
- *    8. bounding set, groups, user, the other capability sets, HOME
+ *    7. CHILD_LIMITS: the agent sets rlimits and scheduling from outside; wait for ORDER_ON
+ *    8. working directory, personality, no_new_privs, bounding set, groups, user, the other
+ * capability sets, HOME
  *    9. args[0] is looked up: CREATE fails here if it is not there
  *   10. CHILD_READY; wait for ORDER_START
  *   11. seccomp, the last capability that it needed given up, startContainer hooks, execve
@@ -87,6 +88,16 @@ static int close_others(const struct child *c, struct err *e)
             return 0;
         from = (unsigned)next + 1;
     }
+}
+
+static void say(const struct child *c, enum child_event event, int master)
+{
+    struct child_message m;
+
+    memset(&m, 0, sizeof(m));
+    m.event = event;
+    if (io_send_fds(c->sync, &m, sizeof(m), &master, master >= 0) != sizeof(m))
+        _exit(127);
 }
 
 /* Blocks until the agent gives this order. Its end means that the agent gave us up. */
@@ -268,6 +279,10 @@ static int become_process(const struct child *c, bool keep, char *program, size_
     bool in_cwd = false;
     int r = take_stdio(c, e);
 
+    if (r < 0)
+        return r;
+    say(c, CHILD_LIMITS, -1);
+    wait_order(c, ORDER_ON);
     umask(p->umask_set ? p->umask : 0022);
     if (r == 0)
         r = change_dir(c, false, &in_cwd, e);
@@ -293,17 +308,6 @@ static int load_seccomp(const struct process *p, struct err *e)
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, p->seccomp_flags, &prog) < 0)
         return err_errno(e, "load the seccomp filter");
     return 0;
-}
-
-static void say_ready(const struct child *c)
-{
-    struct child_message m;
-    unsigned n = c->master >= 0;
-
-    memset(&m, 0, sizeof(m));
-    m.event = CHILD_READY;
-    if (io_send_fds(c->sync, &m, sizeof(m), &c->master, n) != sizeof(m))
-        _exit(127);
 }
 
 /* Step 11, up to the execve that does not return. */
@@ -342,7 +346,7 @@ _Noreturn void child_main(struct child *c)
         r = become_process(c, keep, program, sizeof(program), &e);
     if (r < 0)
         die(c, &e);
-    say_ready(c);
+    say(c, CHILD_READY, c->master);
     close_fd(&c->master);
     nulls = wait_order(c, ORDER_START);
     for (int i = 0; i < 3; i++) {

@@ -8,13 +8,13 @@
 #include "agent/process.h"
 
 /* child -> agent on the sync socket; CHILD_READY may carry the pty master */
-enum child_event { CHILD_READY = 1, CHILD_FAILED = 2 };
+enum child_event { CHILD_LIMITS = 1, CHILD_READY = 2, CHILD_FAILED = 3 };
 struct child_message {
     uint32_t event;
     struct err err;
 };
 /* agent -> child */
-enum child_order { ORDER_GO = 1, ORDER_START = 2 };
+enum child_order { ORDER_GO = 1, ORDER_ON = 2, ORDER_START = 3 };
 struct child_command {
     uint32_t order;
     uint32_t null_streams; /* ORDER_START: bit n = nobody listens to stream n, make it /dev/null */

@@ -195,7 +195,6 @@ int container_create(struct agent *a, const char *id, const json_t *body, struct
                      struct err *e)
 {
     struct container *c;
-    int r;
 
     if (!path_is_clean_name(id) || strlen(id) > CONTAINER_ID_MAX)
         return err_set(e, EINVAL, "id must be a plain name of at most %d bytes", CONTAINER_ID_MAX);
@@ -207,14 +206,20 @@ int container_create(struct agent *a, const char *id, const json_t *body, struct
     c = container_new(a, id, e);
     if (!c)
         return -e->code;
-    r = build(c, body, to, e);
-    if (r < 0) {
+    if (build(c, body, to, e) < 0) {
         if (c->init && c->init->pid == 0)
             c->init->state = PROCESS_EXITED;
+        container_fail(c, &to, e);
         container_delete(c);
-        return r;
     }
     return 0;
+}
+
+void container_fail(struct container *c, struct reply_to *to, const struct err *e)
+{
+    c->failed_reply = *to;
+    c->failure = *e;
+    to->conn = NULL;
 }
 
 void container_delete(struct container *c)
@@ -359,6 +364,7 @@ void container_sweep(struct agent *a)
         }
         *at = c->next;
         reply_ok(&c->delete_reply, NULL);
+        reply_error(&c->failed_reply, &c->failure);
         container_free(c);
     }
 }

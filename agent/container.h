@@ -26,12 +26,16 @@ struct container {
     bool created;  /* CREATE was answered with OK */
     bool deleting; /* everything is killed; freed as soon as nothing is left */
     struct reply_to delete_reply;
+    struct reply_to failed_reply; /* CREATE, to be answered with `failure` when all is gone */
+    struct err failure;
 };
 
 struct container *container_find(struct agent *a, const char *id);
 /* Answers `to` itself when it returns 0: the init process is made asynchronously. */
 int container_create(struct agent *a, const char *id, const json_t *body, struct reply_to to,
                      struct err *e) must_check;
+/* Remembers why CREATE failed, and who is to be told. */
+void container_fail(struct container *c, struct reply_to *to, const struct err *e);
 /* Kills all; frees later. */
 void container_delete(struct container *c);
 /* The init process is gone: nothing of the container may go on. */

@@ -1,7 +1,7 @@
 /*
- * What the agent sets on a child from outside, just before CREATE is answered: raising a hard limit
- * or a priority needs rights in the guest's first user namespace, which the child may have left.
- * By then the child needs no more descriptors or memory of its own.
+ * What the agent sets on a child from outside: raising a hard limit or a priority needs rights in
+ * the guest's first user namespace, which the child may have left. It happens when the child has
+ * built its root, so that a tight limit does not get in its way, and before it changes its user.
  */
 #include "agent/process.h"
 

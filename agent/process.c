@@ -26,7 +26,7 @@ struct process *process_find(struct container *c, const char *id)
     struct process *p = c->processes;
 
     /* a finished exec may still relay what its children write: its name is free again */
-    while (p && (strcmp(p->id, id) != 0 || (p->exit_sent && !p->is_init)))
+    while (p && (strcmp(p->id, id) != 0 || ((p->exit_sent || p->failed) && !p->is_init)))
         p = p->next;
     return p;
 }

@@ -42,6 +42,7 @@ struct process {
     bool was_attached;
     int status, signal;
     int posed_signal; /* SIGKILL was sent in place of this one: see process_signal */
+    bool failed;      /* it never came to be: its name is free, its exit is nobody's business */
     bool oom, exit_sent;
     uint64_t oom_before, exit_ns;
 };

@@ -356,5 +356,6 @@ void request_conn_gone(struct conn *gone)
             container_thaw(c); /* nobody would ever resume it */
         forget(&c->freeze_reply, gone);
         forget(&c->delete_reply, gone);
+        forget(&c->failed_reply, gone);
     }
 }

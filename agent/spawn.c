@@ -7,8 +7,9 @@
  *   2. the namespaces that only a parent can choose: pid of an exec, time of an init
  *   3. clone3 with all other new namespaces, born in the container's cgroup
  *   4. OOM score, id maps, then ORDER_GO
- *   5. CHILD_READY: rlimits, scheduling; the answer to CREATE
- *   6. ORDER_START; the socket's end means that execve has happened: the answer to START
+ *   5. CHILD_LIMITS: rlimits and scheduling, then ORDER_ON
+ *   6. CHILD_READY: the answer to CREATE
+ *   7. ORDER_START; the socket's end means that execve has happened: the answer to START
  */
 #include "agent/child.h"
 #include "agent/container.h"
@@ -216,11 +217,19 @@ static int set_oom_score(const struct process *p, struct err *e)
     return r < 0 ? err_wrap(e, "process.oomScoreAdj") : 0;
 }
 
+static int give_order(const struct process *p, enum child_order order, struct err *e)
+{
+    struct child_command cmd = {.order = order};
+
+    if (send(p->sync, &cmd, sizeof(cmd), MSG_NOSIGNAL) != sizeof(cmd))
+        return err_errno(e, "speak to the new process");
+    return 0;
+}
+
 /* What a new child needs from outside before it may go on. */
 static int release_child(struct process *p, struct err *e)
 {
     const struct spec_linux *l = &p->container->spec->linux_;
-    struct child_command cmd = {.order = ORDER_GO};
     int r = set_oom_score(p, e);
 
     if (r == 0 && p->is_init && l->ns[NS_USER].present) {
@@ -228,15 +237,26 @@ static int release_child(struct process *p, struct err *e)
         if (r == 0)
             r = write_map(p->pid, "gid_map", l->gid_maps, l->ngid_maps, e);
     }
-    if (r == 0 && send(p->sync, &cmd, sizeof(cmd), MSG_NOSIGNAL) != sizeof(cmd))
-        r = err_errno(e, "speak to the new process");
-    return r;
+    return r == 0 ? give_order(p, ORDER_GO, e) : r;
 }
 
+/* A container that could not be made is answered for when it is gone, so that its name is free. */
 static void fail(struct process *p, const struct err *e)
 {
-    reply_error(&p->reply, e);
+    p->failed = true;
+    if (p->is_init && !p->container->created)
+        container_fail(p->container, &p->reply, e);
+    else
+        reply_error(&p->reply, e);
     process_kill(p);
+}
+
+static void on_limits(struct process *p)
+{
+    struct err e = ERR_INIT;
+
+    if (process_apply_limits(p, &e) < 0 || give_order(p, ORDER_ON, &e) < 0)
+        fail(p, &e);
 }
 
 static void on_ready(struct process *p, int *master)
@@ -246,10 +266,6 @@ static void on_ready(struct process *p, int *master)
 
     if (p->state != PROCESS_CREATING || (p->spec->terminal && *master < 0)) {
         err_set(&e, EPROTO, "the new process broke its protocol");
-        fail(p, &e);
-        return;
-    }
-    if (process_apply_limits(p, &e) < 0) {
         fail(p, &e);
         return;
     }
@@ -291,7 +307,9 @@ void process_read_sync(struct process *p)
             return;
         }
         m.err.msg[sizeof(m.err.msg) - 1] = '\0';
-        if (m.event == CHILD_READY)
+        if (m.event == CHILD_LIMITS)
+            on_limits(p);
+        else if (m.event == CHILD_READY)
             on_ready(p, &fd);
         else
             fail(p, &m.err);

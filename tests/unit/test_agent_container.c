@@ -1,0 +1,548 @@
+/*
+ * Real containers by a real agent, in a private namespace instead of a VM: what the process sees,
+ * how it ends, what is refused.
+ */
+#include "tests/unit/agent_rig.h"
+
+static struct rig rig;
+static int keeper; /* a connection that has deleted nothing but keeps a container: see setup */
+
+static json_t *sleeper(void)
+{
+    json_t *c = rig_config("");
+
+    rig_set(c, "process.args", rig_json("['sleep','1000']"));
+    return c;
+}
+
+/* One container lives through all tests: without any, the agent would end. */
+static int setup(void **state)
+{
+    const char *why = rig_obstacle(&rig);
+
+    (void)state;
+    if (why) {
+        print_message("%s\n", why);
+        return 0;
+    }
+    rig_start(&rig);
+    keeper = rig_connect(&rig);
+    json_decref(rig_call(keeper, PROTO_CONTAINER_CREATE, rig_create_body("keeper", sleeper())));
+    rig_do(keeper, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "keeper", "process", "");
+    rig_do(keeper, PROTO_PROCESS_START, "{s:s,s:s}", "id", "keeper", "process", "");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    if (!rig.agent)
+        return 0;
+    close(keeper); /* kills the last container; the sandbox ends by itself */
+    assert_int_equal(rig_end(&rig), 0);
+    return 0;
+}
+
+#define NEEDS_RIG()                                                                                \
+    if (!rig.agent)                                                                                \
+    skip()
+
+static void run_ok(json_t *config, const char *input, struct run *run)
+{
+    memset(run, 0, sizeof(*run));
+    rig_run(&rig, config, input, run);
+    assert_string_equal(run->err, "");
+    assert_int_equal(run->status, 0);
+}
+
+static void test_output_and_status(void **state)
+{
+    struct run r;
+
+    (void)state;
+    NEEDS_RIG();
+    rig_run(&rig, rig_config("echo out; echo err >&2; hostname; exit 42"), NULL, &r);
+    assert_string_equal(r.out, "out\nbox\n");
+    assert_string_equal(r.err, "err\n");
+    assert_int_equal(r.status, 42);
+    assert_int_equal(r.signal, 0);
+    rig_run(&rig, rig_config("sh -c 'kill -9 $$'; exit $?"), NULL, &r);
+    assert_int_equal(r.status, 137);
+}
+
+static void test_stdin(void **state)
+{
+    struct run r;
+
+    (void)state;
+    NEEDS_RIG();
+    run_ok(rig_config("cat; echo end"), "some\ninput\n", &r);
+    assert_string_equal(r.out, "some\ninput\nend\n");
+    run_ok(rig_config("readlink /proc/self/fd/0; cat"), NULL, &r); /* nobody attached to stdin */
+    assert_string_equal(r.out, "/dev/null\n");
+    run_ok(rig_config("echo again >/dev/stdout; echo x >/proc/self/fd/1"), NULL, &r);
+    assert_string_equal(r.out, "again\nx\n");
+}
+
+/* Far more than any buffer on the way, both ways at once. */
+static void test_bulk(void **state)
+{
+    enum { BULK = 8 << 20 };
+    int control, in, out;
+    struct run r;
+    char *buf;
+    size_t got = 0;
+
+    (void)state;
+    NEEDS_RIG();
+    control = rig_connect(&rig);
+    buf = malloc(BULK);
+    assert_non_null(buf);
+    for (size_t i = 0; i < BULK; i++)
+        buf[i] = (char)(i * 31 + (i >> 12));
+    json_decref(
+        rig_call(control, PROTO_CONTAINER_CREATE, rig_create_body("bulk", rig_config("cat"))));
+    in = rig_stream(&rig, "bulk", "", 0);
+    out = rig_stream(&rig, "bulk", "", 1);
+    rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "bulk", "process", "");
+    rig_do(control, PROTO_PROCESS_START, "{s:s,s:s}", "id", "bulk", "process", "");
+    io_set_nonblock(in, 1);
+    for (size_t put = 0; got < BULK;) {
+        char chunk[65536];
+        ssize_t n;
+
+        if (put < BULK && (n = write(in, buf + put, BULK - put)) > 0) {
+            put += (size_t)n;
+            if (put == BULK)
+                shutdown(in, SHUT_WR);
+        }
+        io_set_nonblock(out, 1);
+        n = read(out, chunk, sizeof(chunk));
+        if (n > 0) {
+            assert_memory_equal(chunk, buf + got, (size_t)n);
+            got += (size_t)n;
+        }
+        assert_int_not_equal(n, 0);
+    }
+    rig_wait_exit(control, &r);
+    assert_int_equal(r.status, 0);
+    rig_do(control, PROTO_CONTAINER_DELETE, "{s:s}", "id", "bulk");
+    close(control);
+    close(in);
+    close(out);
+    free(buf);
+}
+
+static void test_namespaces_and_mounts(void **state)
+{
+    struct run r;
+
+    (void)state;
+    NEEDS_RIG();
+    run_ok(rig_config("echo $$; ls /proc | grep -c '^[0-9]'; ls / ; ls /dev; ls -l /dev/ptmx | "
+                      "sed 's/.*-> //'; cat /proc/1/comm; ip addr show lo | grep -c LOOPBACK,UP"),
+           NULL, &r);
+    assert_non_null(strstr(r.out, "1\n"));
+    assert_non_null(strstr(r.out, "\nbin\ndev\netc\n"));
+    assert_non_null(strstr(r.out, "full\nmqueue\nnull\nptmx\npts\nrandom\nshm\n"));
+    assert_non_null(strstr(r.out, "pts/ptmx\nsh\n1\n"));
+    run_ok(rig_config("cat /proc/self/cgroup; [ -s /proc/keys ] || echo masked; "
+                      "echo 1 2>/dev/null >/proc/sys/kernel/hostname || echo readonly; "
+                      "[ -w /sys ] ; touch /sys/x 2>/dev/null || echo sysro; umask; pwd; "
+                      "echo $HOME"),
+           NULL, &r);
+    assert_string_equal(strstr(r.out, "::/"), "::/\nmasked\nreadonly\nsysro\n0022\n/\n/root\n");
+}
+
+static void test_device_filter(void **state)
+{
+    struct run r;
+    json_t *c = rig_config("head -c 3 /dev/zero | wc -c; mknod /dev/ram9 c 7 77; "
+                           "cat /dev/ram9 2>&1 | sed 's/.*: //'; mknod /dev/loopy c 1 5 && "
+                           "head -c 2 /dev/loopy | wc -c");
+
+    (void)state;
+    NEEDS_RIG();
+    for (int i = 0; i < 3; i++) {
+        static const char *const sets[] = {"bounding", "effective", "permitted"};
+
+        json_array_append_new(
+            json_object_get(json_object_get(json_object_get(c, "process"), "capabilities"),
+                            sets[i]),
+            json_string("CAP_MKNOD"));
+    }
+    run_ok(c, NULL, &r);
+    assert_string_equal(r.out, "3\nOperation not permitted\n2\n");
+}
+
+static void test_user_and_caps(void **state)
+{
+    json_t *c =
+        rig_config("id; umask; grep -E '^(Cap|NoNew|Groups)' /proc/self/status; echo $HOME; "
+                   "pwd; ulimit -n; echo hi >/dev/stderr");
+    struct run r;
+
+    (void)state;
+    NEEDS_RIG();
+    rig_set(c, "process.user",
+            rig_json("{'uid':1000,'gid':1001,'umask':18,'additionalGids':[5,7]}"));
+    rig_set(c, "process.cwd", json_string("/made/here"));
+    rig_set(c, "process.noNewPrivileges", json_true());
+    rig_set(c, "process.rlimits", rig_json("[{'type':'RLIMIT_NOFILE','soft':77,'hard':99}]"));
+    rig_set(c, "process.capabilities",
+            rig_json("{'bounding':['CAP_KILL','CAP_CHOWN'],'permitted':['CAP_KILL'],"
+                     "'effective':['CAP_KILL'],'inheritable':['CAP_KILL'],"
+                     "'ambient':['CAP_KILL']}"));
+    memset(&r, 0, sizeof(r));
+    rig_run(&rig, c, NULL, &r);
+    assert_string_equal(r.err, "hi\n");
+    assert_string_equal(r.out,
+                        "uid=1000(ann) gid=1001 groups=5,7\n0022\nGroups:\t5 7 \n"
+                        "CapInh:\t0000000000000020\nCapPrm:\t0000000000000020\n"
+                        "CapEff:\t0000000000000020\nCapBnd:\t0000000000000021\n"
+                        "CapAmb:\t0000000000000020\nNoNewPrivs:\t1\n/home/ann\n/made/here\n77\n");
+}
+
+static void test_program_not_found(void **state)
+{
+    static const struct {
+        const char *arg, *says;
+    } cases[] = {
+        {"nope", "exec: \"nope\": executable file not found in $PATH"},
+        {"/x", "exec: \"/x\": stat /x: no such file or directory"},
+        {"/etc/plain", "exec: \"/etc/plain\": permission denied"},
+        {"/etc", "exec: \"/etc\": permission denied"},
+        {"plain", "exec: \"plain\": executable file not found in $PATH"},
+    };
+
+    (void)state;
+    NEEDS_RIG();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        json_t *c = rig_config("");
+        int fd = rig_connect(&rig);
+        struct err e;
+
+        rig_set(c, "process.args", json_pack("[s]", cases[i].arg));
+        rig_fail(fd, PROTO_CONTAINER_CREATE, rig_create_body("nf", c), &e);
+        assert_string_equal(e.msg, cases[i].says);
+        close(fd);
+    }
+}
+
+static void test_exec_format_error(void **state)
+{
+    json_t *c = rig_config("");
+    int fd;
+    struct err e;
+
+    (void)state;
+    NEEDS_RIG();
+    fd = rig_connect(&rig);
+    rig_set(c, "process.args", rig_json("['garbage']"));
+    json_decref(rig_call(fd, PROTO_CONTAINER_CREATE, rig_create_body("g", c)));
+    rig_fail(fd, PROTO_PROCESS_START, json_pack("{s:s,s:s}", "id", "g", "process", ""), &e);
+    assert_string_equal(e.msg, "exec /bin/garbage: Exec format error");
+    rig_do(fd, PROTO_CONTAINER_DELETE, "{s:s}", "id", "g");
+    close(fd);
+}
+
+static void exec_in_keeper(const char *id, json_t *spec, const char *input, struct run *run)
+{
+    int control = rig_connect(&rig);
+
+    rig_do(control, PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "keeper", "process", id, "spec",
+           spec);
+    rig_finish(&rig, control, "keeper", id, input, run);
+    close(control);
+}
+
+static json_t *exec_spec(const char *script)
+{
+    return json_pack("{s:[s,s,s], s:s, s:[s], s:{s:i,s:i}}", "args", "sh", "-c", script, "cwd", "/",
+                     "env", "PATH=/bin", "user", "uid", 0, "gid", 0);
+}
+
+static void test_exec(void **state)
+{
+    struct run r;
+    int fd;
+    struct err e;
+
+    (void)state;
+    NEEDS_RIG();
+    exec_in_keeper("e1", exec_spec("hostname; cat; tr '\\0' ' ' </proc/1/cmdline; exit 3"), "in\n",
+                   &r);
+    assert_string_equal(r.out, "box\nin\nsleep 1000 ");
+    assert_int_equal(r.status, 3);
+    exec_in_keeper("e1", exec_spec("readlink /proc/self/ns/pid >/dev/null; kill -TERM $$"), NULL,
+                   &r); /* the name is free again */
+    assert_int_equal(r.status, 143);
+    assert_int_equal(r.signal, 15);
+    fd = rig_connect(&rig);
+    rig_fail(fd, PROTO_PROCESS_CREATE,
+             json_pack("{s:s,s:s,s:{s:[s],s:s,s:{s:i,s:i}}}", "id", "keeper", "process", "e2",
+                       "spec", "args", "gone", "cwd", "/", "user", "uid", 0, "gid", 0),
+             &e);
+    assert_string_equal(e.msg, "exec: \"gone\": executable file not found in $PATH");
+    rig_fail(fd, PROTO_PROCESS_START, json_pack("{s:s,s:s}", "id", "keeper", "process", ""), &e);
+    assert_string_equal(e.msg, "cannot start an already running container");
+    close(fd);
+}
+
+/* A background child holds the pipe: the exit is told all the same, its output is still relayed. */
+static void test_exec_background(void **state)
+{
+    int control, out;
+    struct run r;
+    char buf[64];
+
+    (void)state;
+    NEEDS_RIG();
+    control = rig_connect(&rig);
+    rig_do(control, PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "keeper", "process", "bg", "spec",
+           exec_spec("echo now; (sleep 1; echo later) & exit 5"));
+    out = rig_stream(&rig, "keeper", "bg", 1);
+    rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "keeper", "process", "bg");
+    rig_do(control, PROTO_PROCESS_START, "{s:s,s:s}", "id", "keeper", "process", "bg");
+    rig_wait_exit(control, &r);
+    assert_int_equal(r.status, 5);
+    rig_drain(out, buf, sizeof(buf));
+    assert_string_equal(buf, "now\nlater\n");
+    close(out);
+    close(control);
+}
+
+static void test_close_kills(void **state)
+{
+    int control, other, out;
+    char buf[64];
+
+    (void)state;
+    NEEDS_RIG();
+    control = rig_connect(&rig);
+    rig_do(control, PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "keeper", "process", "k", "spec",
+           exec_spec("echo ready; exec sleep 1000"));
+    out = rig_stream(&rig, "keeper", "k", 1);
+    rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "keeper", "process", "k");
+    rig_do(control, PROTO_PROCESS_START, "{s:s,s:s}", "id", "keeper", "process", "k");
+    assert_int_equal(io_read_full(out, buf, 6), 6);
+    close(control);
+    assert_int_equal(io_read_full(out, buf, 1), 0); /* its pipe ended, so it is dead */
+    close(out);
+    /* and a container that nobody has started yet */
+    control = rig_connect(&rig);
+    other = rig_connect(&rig);
+    json_decref(
+        rig_call(control, PROTO_CONTAINER_CREATE, rig_create_body("k", rig_config("true"))));
+    rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "k", "process", "");
+    close(control);
+    rig_do(other, PROTO_CONTAINER_DELETE, "{s:s}", "id", "k");
+    close(other);
+}
+
+static void test_terminal(void **state)
+{
+    json_t *c = rig_config("tty; stty size; [ -c /dev/console ] && echo console; read x; echo got "
+                           "$x; stty size; exit 9");
+    char buf[512] = "";
+    size_t len = 0;
+    int control, tty;
+    struct run r;
+    bool typed = false;
+
+    (void)state;
+    NEEDS_RIG();
+    rig_set(c, "process.terminal", json_true());
+    rig_set(c, "process.consoleSize", rig_json("{'height':33,'width':111}"));
+    control = rig_connect(&rig);
+    json_decref(rig_call(control, PROTO_CONTAINER_CREATE, rig_create_body("t", c)));
+    tty = rig_stream(&rig, "t", "", 0);
+    rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "t", "process", "");
+    rig_do(control, PROTO_PROCESS_START, "{s:s,s:s}", "id", "t", "process", "");
+    for (;;) {
+        ssize_t n = read(tty, buf + len, sizeof(buf) - 1 - len);
+
+        assert_true(n >= 0);
+        if (n == 0)
+            break;
+        len += (size_t)n;
+        buf[len] = '\0';
+        if (!typed && strstr(buf, "console\r\n")) {
+            typed = true;
+            rig_do(control, PROTO_PROCESS_RESIZE, "{s:s,s:s,s:i,s:i}", "id", "t", "process", "",
+                   "rows", 44, "cols", 55);
+            assert_int_equal(write(tty, "word\n", 5), 5);
+        }
+    }
+    assert_string_equal(buf, "/dev/pts/0\r\n33 111\r\nconsole\r\nword\r\ngot word\r\n44 55\r\n");
+    rig_wait_exit(control, &r);
+    assert_int_equal(r.status, 9);
+    rig_do(control, PROTO_CONTAINER_DELETE, "{s:s}", "id", "t");
+    close(control);
+    close(tty);
+}
+
+static void test_signals(void **state)
+{
+    int control;
+    struct run r;
+    struct err e;
+
+    (void)state;
+    NEEDS_RIG();
+    /* before START: the first process of a pid namespace ignores it, the container ends by it */
+    control = rig_connect(&rig);
+    json_decref(
+        rig_call(control, PROTO_CONTAINER_CREATE, rig_create_body("sig", rig_config("true"))));
+    rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "sig", "process", "");
+    rig_do(control, PROTO_PROCESS_SIGNAL, "{s:s,s:s,s:i}", "id", "sig", "process", "", "signal",
+           15);
+    rig_wait_exit(control, &r);
+    assert_int_equal(r.status, 143);
+    rig_fail(control, PROTO_PROCESS_SIGNAL,
+             json_pack("{s:s,s:s,s:i}", "id", "sig", "process", "", "signal", 15), &e);
+    assert_string_equal(e.msg, "container not running");
+    assert_int_equal(e.code, ESRCH);
+    rig_do(control, PROTO_CONTAINER_DELETE, "{s:s}", "id", "sig");
+    close(control);
+    /* all processes */
+    control = rig_connect(&rig);
+    json_decref(rig_call(control, PROTO_CONTAINER_CREATE,
+                         rig_create_body("sig", rig_config("sleep 1000 & wait $!; echo $?"))));
+    rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "sig", "process", "");
+    rig_do(control, PROTO_PROCESS_START, "{s:s,s:s}", "id", "sig", "process", "");
+    rig_do(control, PROTO_PROCESS_SIGNAL, "{s:s,s:s,s:i,s:b}", "id", "sig", "process", "", "signal",
+           9, "all", 1);
+    rig_wait_exit(control, &r);
+    assert_int_equal(r.status, 137);
+    rig_do(control, PROTO_CONTAINER_DELETE, "{s:s}", "id", "sig");
+    close(control);
+}
+
+static void test_ps_pause_stats(void **state)
+{
+    int fd;
+    json_t *reply;
+    struct err e;
+
+    (void)state;
+    NEEDS_RIG();
+    fd = rig_connect(&rig);
+    reply = rig_call(fd, PROTO_CONTAINER_PS, json_pack("{s:s}", "id", "keeper"));
+    assert_int_equal(json_array_size(json_object_get(reply, "processes")), 1);
+    assert_string_equal(json_string_value(json_object_get(
+                            json_array_get(json_object_get(reply, "processes"), 0), "cmd")),
+                        "sleep 1000");
+    json_decref(reply);
+    rig_do(fd, PROTO_CONTAINER_PAUSE, "{s:s}", "id", "keeper");
+    rig_fail(fd, PROTO_CONTAINER_PAUSE, json_pack("{s:s}", "id", "keeper"), &e);
+    assert_string_equal(e.msg, "container keeper is already paused");
+    rig_do(fd, PROTO_CONTAINER_RESUME, "{s:s}", "id", "keeper");
+    reply = rig_call(fd, PROTO_CONTAINER_STATS, json_pack("{s:s}", "id", "keeper"));
+    assert_true(json_is_integer(
+        json_object_get(json_object_get(json_object_get(reply, "stats"), "cpu"), "usage_usec")));
+    json_decref(reply);
+    close(fd);
+}
+
+static void test_refusals(void **state)
+{
+    static const struct {
+        const char *path, *value, *says;
+    } cases[] = {
+        {"process.apparmorProfile", "'x'", "process.apparmorProfile is not supported: "},
+        {"process.selinuxLabel", "'x'", "process.selinuxLabel is not supported: "},
+        {"linux.mountLabel", "'x'", "linux.mountLabel is not supported: "},
+        {"linux.intelRdt", "{'closID':'x'}", "linux.intelRdt is not supported: "},
+        {"linux.namespaces", "[{'type':'pid'}]", "linux.namespaces has no mount namespace"},
+        {"linux.namespaces", "[{'type':'mount'},{'type':'ipc','path':'/proc/9/ns/ipc'}]",
+         "linux.namespaces: joining the ipc namespace /proc/9/ns/ipc is not supported"},
+        {"linux.sysctl", "{'vm.swappiness':'1'}",
+         "linux.sysctl.vm.swappiness is not in a separate kernel namespace"},
+        {"linux.sysctl", "{'net/../vm/swappiness':'1'}",
+         "linux.sysctl.net/../vm/swappiness is not in a separate kernel namespace"},
+        {"linux.resources.memory", "{'swappiness':10}",
+         "linux.resources.memory.swappiness is not supported: "},
+        {"linux.resources.unified", "{'memory.nothing':'1'}", "linux.resources.unified: "},
+        {"linux.seccomp", "{'defaultAction':'SCMP_ACT_ALLOW'}",
+         "linux.seccomp came without its compiled filter"},
+        {"hooks", "{'poststop':[{'path':'/x'}]}", "hooks.poststop are the host's to run"},
+        {"mounts", "[{'destination':'/x','type':'nofs','source':'x'}]",
+         "mounts[0] (nofs on /x): nofs: the guest kernel has no such file system"},
+        {"mounts", "[{'destination':'/x','type':'tmpfs','source':'x','options':['bogus=1']}]",
+         "mounts[0] (tmpfs on /x): "},
+        {"mounts", "[{'destination':'/x','type':'bind','source':'/not/there','options':['bind']}]",
+         "mounts[0] (bind on /x): clone the mount /not/there: No such file or directory"},
+        {"process.cwd", "'/etc/passwd'", "chdir to process.cwd /etc/passwd: Not a directory"},
+    };
+
+    (void)state;
+    NEEDS_RIG();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        json_t *c = rig_config("true"), *wrap;
+        int fd = rig_connect(&rig);
+        char text[256];
+        struct err e;
+
+        snprintf(text, sizeof(text), "[%s]", cases[i].value);
+        wrap = rig_json(text);
+        rig_set(c, cases[i].path, json_incref(json_array_get(wrap, 0)));
+        json_decref(wrap);
+        rig_fail(fd, PROTO_CONTAINER_CREATE, rig_create_body("no", c), &e);
+        if (strncmp(e.msg, cases[i].says, strlen(cases[i].says)) != 0)
+            fail_msg("expected: %s\n     got: %s", cases[i].says, e.msg);
+        close(fd);
+    }
+}
+
+/* Symlinks of the image that point out of the root mean what they mean inside. */
+static void test_escape(void **state)
+{
+    char path[256];
+    struct run r;
+    json_t *c = rig_config("cat /here/file; ls /here; mount | grep -c /here");
+
+    (void)state;
+    NEEDS_RIG();
+    snprintf(path, sizeof(path), "%s/share/s/mounts", rig.dir);
+    mkdir(path, 0755);
+    snprintf(path, sizeof(path), "%s/share/s/mounts/0", rig.dir);
+    mkdir(path, 0755);
+    snprintf(path, sizeof(path), "%s/share/s/mounts/0/file", rig.dir);
+    rig_write(path, "shared\n", 0644);
+    snprintf(path, sizeof(path), "%s/share/s/rootfs/here", rig.dir);
+    assert_int_equal(mkdir(path, 0755), 0);
+    snprintf(path, sizeof(path), "%s/share/s/rootfs/link", rig.dir);
+    assert_int_equal(symlink("../../../../../../../here", path), 0);
+    snprintf(path, sizeof(path), "%s/share/s/mounts/0", rig.dir);
+    json_array_append_new(json_object_get(c, "mounts"),
+                          json_pack("{s:s,s:s,s:s,s:[s,s]}", "destination", "/link", "type", "bind",
+                                    "source", path, "options", "rbind", "ro"));
+    run_ok(c, NULL, &r);
+    assert_string_equal(r.out, "shared\nfile\n1\n");
+    assert_int_equal(access("/here", F_OK), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_output_and_status),
+        cmocka_unit_test(test_stdin),
+        cmocka_unit_test(test_bulk),
+        cmocka_unit_test(test_namespaces_and_mounts),
+        cmocka_unit_test(test_device_filter),
+        cmocka_unit_test(test_user_and_caps),
+        cmocka_unit_test(test_program_not_found),
+        cmocka_unit_test(test_exec_format_error),
+        cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_exec_background),
+        cmocka_unit_test(test_close_kills),
+        cmocka_unit_test(test_terminal),
+        cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_ps_pause_stats),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_escape),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
