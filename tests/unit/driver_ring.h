@@ -68,8 +68,7 @@ struct driver {
     unsigned interrupts, config_interrupts, needs_reset;
 };
 
-/* --- memory ------------------------------------------------------------------------------------
- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static inline uint64_t driver_alloc(struct driver *d, uint64_t len, uint64_t align)
 {
@@ -95,8 +94,7 @@ static inline void driver_mem_open(struct driver *d)
     d->brk = 4096; /* address 0 is nobody's */
 }
 
-/* --- one queue ---------------------------------------------------------------------------------
- */
+/* --- one queue -------------------------------------------------------------------------------- */
 
 static inline void driver_ring_reset(struct driver *d, struct driver_ring *r)
 {
@@ -251,8 +249,7 @@ static inline bool driver_ring_used(struct driver *d, struct driver_ring *r,
     return true;
 }
 
-/* --- a whole device ----------------------------------------------------------------------------
- */
+/* --- a whole device --------------------------------------------------------------------------- */
 
 static inline void driver_interrupt(struct virtio_device *dev, bool config_changed)
 {

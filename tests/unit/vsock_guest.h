@@ -189,8 +189,7 @@ static inline void guest_expect_silence(struct guest *g)
     assert_false(guest_hear(g, &p, NULL));
 }
 
-/* --- the host's side ---------------------------------------------------------------------------
- */
+/* --- the host's side -------------------------------------------------------------------------- */
 
 static inline int host_connect(struct guest *g)
 {
@@ -264,8 +263,11 @@ static inline int host_take(struct guest *g)
                          .msg_controllen = sizeof(control.bytes)};
     if (recvmsg(g->listener, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1)
         return -1;
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    if (!c)
+        return -1;
     int fd;
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+    memcpy(&fd, CMSG_DATA(c), sizeof(fd));
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     return fd;
 }

@@ -79,8 +79,7 @@ static bool writes_through(const struct blk *b)
     return !has_feature(b, VIRTIO_BLK_F_FLUSH);
 }
 
-/* --- requests ----------------------------------------------------------------------------------
- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static bool in_disk(const struct blk *b, uint64_t sector, uint64_t count)
 {
@@ -200,8 +199,7 @@ static int serve(struct blk *b, unsigned max)
     return 1;
 }
 
-/* --- threads -----------------------------------------------------------------------------------
- */
+/* --- threads ---------------------------------------------------------------------------------- */
 
 static void *worker_main(void *arg)
 {
@@ -335,8 +333,7 @@ static void blk_free(struct virtio_device *dev)
     free(b);
 }
 
-/* --- snapshots ---------------------------------------------------------------------------------
- */
+/* --- snapshots -------------------------------------------------------------------------------- */
 
 /* With the vCPUs stopped: waits until the worker has emptied the queue, then there is no state
  * besides what the disk is. */
@@ -389,8 +386,7 @@ static const struct virtio_ops blk_ops = {
     .load = blk_load,
 };
 
-/* --- creation ----------------------------------------------------------------------------------
- */
+/* --- creation --------------------------------------------------------------------------------- */
 
 static void set_config(struct blk *b)
 {

@@ -140,7 +140,7 @@ static int walk_chain(const struct virtqueue *q, uint16_t head, struct queue_cha
     c->read_len = c->write_len = 0;
 
     const uint8_t *table = memory_range(q->mem, q->desc, (uint64_t)DESC_LEN * q->size);
-    struct desc indirect;
+    struct desc indirect = {0};
     if (!table)
         return -EPROTO;
     int rc = walk_table(q, table, q->size, head, c, q->indirect ? &indirect : NULL);

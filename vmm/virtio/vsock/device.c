@@ -11,11 +11,10 @@
  * Connections live as long as the driver: a reset, a broken queue and a restored snapshot close
  * them all. All state is the device's own and the loop thread's.
  */
+#include "vmm/virtio/vsock/device.h"
+
 #include "lib/cleanup.h"
 #include "lib/io.h"
-#include "vmm/virtio/again.h"
-#include "vmm/virtio/virtio.h"
-#include "vmm/virtio/vsock/table.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -23,38 +22,10 @@
 #include <linux/virtio_vsock.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { RX, TX, EVENT, NQUEUES };
-
-#define VSOCK_QUEUE_SIZE    256
-#define VSOCK_LISTENERS_MAX 4
-#define VSOCK_BATCH         16u /* rx buffers filled by one read */
-#define VSOCK_BATCH_IOV     128u
-#define VSOCK_SHARE         32u  /* rx buffers for one connection in its turn */
-#define VSOCK_ROUND         256u /* packets each way before the loop's other sources */
-#define VSOCK_REPLIES_MAX   64u  /* RSTs to packets of no connection */
-#define VSOCK_ACCEPTS       16u  /* clients taken in one callback */
-#define CID_FIRST           3u   /* 0 to 2 have meanings of their own */
-
-struct vsock {
-    struct virtio_device dev;
-    uint32_t cid;
-    struct vsock_listener listener[VSOCK_LISTENERS_MAX];
-    unsigned nlisteners;
-    struct loop_source accept; /* the host's listening socket */
-    bool accept_paused;        /* out of slots or descriptors */
-    struct again again;
-    bool rx_empty;   /* the guest has given no buffer; its next will come with a kick */
-    bool tx_pending; /* the tx queue was not seen empty */
-    bool event_due;  /* TRANSPORT_RESET */
-    unsigned nreplies;
-    struct vsock_packet reply[VSOCK_REPLIES_MAX];
-    struct queue_chain tx;
-    struct queue_chain rx[VSOCK_BATCH];
-    struct iovec iov[QUEUE_SEGMENTS_MAX];
-    struct table table;
-};
+#define VSOCK_QUEUE_SIZE 256
+#define VSOCK_ACCEPTS    16u /* clients taken in one callback */
+#define CID_FIRST        3u  /* 0 to 2 have meanings of their own */
 
 /* A checkpoint: connections are not part of it. */
 struct vsock_state {
@@ -62,299 +33,25 @@ struct vsock_state {
 };
 #define VSOCK_STATE_VERSION 1
 
-_Static_assert(VSOCK_BATCH_IOV <= QUEUE_SEGMENTS_MAX, "v->iov serves both directions");
-
 static struct vsock *to_vsock(struct virtio_device *dev)
 {
     return (struct vsock *)dev;
 }
 
-static void run(void *arg);
-
-/* --- to the guest ------------------------------------------------------------------------------
- */
-
-/* Takes a buffer for a packet: 1, 0 when the guest has given none, or -EPROTO. */
-static int rx_pop(struct vsock *v, struct queue_chain *c)
-{
-    int rc = v->rx_empty ? 0 : queue_pop(&v->dev.queues[RX], c);
-    if (rc == 0)
-        v->rx_empty = true;
-    if (rc == 1 && (c->nread > 0 || c->write_len <= VSOCK_HEADER_LEN))
-        return -EPROTO;
-    return rc;
-}
-
-/* Completes a packet whose payload, if any, is in place. */
-static void rx_push(struct vsock *v, struct queue_chain *c, struct vsock_packet *p)
-{
-    uint8_t raw[VSOCK_HEADER_LEN];
-    if (p->src_cid == 0)
-        p->src_cid = VSOCK_CID_HOST;
-    p->dst_cid = v->cid;
-    vsock_packet_pack(p, raw);
-    (void)chain_write(c, 0, raw, sizeof(raw));
-    queue_push(&v->dev.queues[RX], c->head, VSOCK_HEADER_LEN + p->len);
-}
-
-/* The socket has no more bytes for the guest; or it is gone. */
-static void end_of_stream(struct vsock *v, struct slot *s)
-{
-    s->stream.no_read = true;
-    if (uds_hung_up(&s->stream))
-        slot_host_gone(&v->table, s);
-    else
-        conn_shutdown(&s->conn, CONN_NO_SEND);
-}
-
-/*
- * Pops up to `max` buffers and lays out v->iov over their payload parts, no longer than `credit`.
- * Returns the number of buffers, 0 when there is none, or -EPROTO. room[i] = bytes in buffer i.
- */
-static int collect(struct vsock *v, unsigned max, uint32_t credit, size_t room[VSOCK_BATCH],
-                   unsigned *niov_out)
-{
-    unsigned n = 0, niov = 0;
-    for (; n < max && credit > 0 && niov < VSOCK_BATCH_IOV; n++) {
-        int rc = rx_pop(v, &v->rx[n]);
-        if (rc < 0)
-            return rc;
-        if (rc == 0)
-            break;
-        size_t len = credit < VSOCK_PAYLOAD_MAX ? credit : VSOCK_PAYLOAD_MAX;
-        unsigned parts = chain_slice(&v->rx[n], true, VSOCK_HEADER_LEN, len, v->iov + niov,
-                                     VSOCK_BATCH_IOV - niov);
-        room[n] = 0;
-        for (unsigned i = 0; i < parts; i++)
-            room[n] += v->iov[niov + i].iov_len;
-        niov += parts;
-        credit -= (uint32_t)room[n];
-    }
-    *niov_out = niov;
-    return (int)n;
-}
-
-/* One read from the socket into as many buffers. Returns packets made, or -EPROTO. */
-static int pull(struct vsock *v, struct slot *s, unsigned max)
-{
-    size_t room[VSOCK_BATCH], total = 0;
-    unsigned niov = 0, used = 0;
-    int n = collect(v, s->burst < max ? s->burst : max, conn_credit(&s->conn), room, &niov);
-    if (n <= 0)
-        return n;
-
-    ssize_t got = uds_read(&s->stream, v->iov, niov);
-    size_t left = got > 0 ? (size_t)got : 0;
-    for (; left > 0; used++) {
-        size_t len = left < room[used] ? left : room[used];
-        struct vsock_packet p;
-        conn_data(&s->conn, (uint32_t)len, &p);
-        rx_push(v, &v->rx[used], &p);
-        left -= len;
-    }
-    for (unsigned i = 0; i < (unsigned)n; i++) {
-        total += room[i];
-        if (i >= used)
-            queue_undo_pop(&v->dev.queues[RX]);
-    }
-    bool all = got > 0 && (size_t)got == total;
-    s->readable = all; /* a short read has emptied the socket; if not, epoll will say so */
-    s->burst = (uint8_t)(!all ? 1 : s->burst * 2 < VSOCK_BATCH ? s->burst * 2 : VSOCK_BATCH);
-    if (got == 0 || (got < 0 && got != -EAGAIN))
-        end_of_stream(v, s);
-    return (int)used;
-}
-
-/* A connection's turn: first what is owed, then data. Returns packets made, or -EPROTO. */
-static int serve_slot(struct vsock *v, struct slot *s)
-{
-    unsigned made = 0;
-    while (made < VSOCK_SHARE) {
-        int rc;
-        if (s->conn.owes) {
-            struct vsock_packet p;
-            rc = rx_pop(v, &v->rx[0]);
-            if (rc == 1 && conn_next(&s->conn, &p))
-                rx_push(v, &v->rx[0], &p);
-        } else if (s->readable && slot_can_pull(s)) {
-            rc = pull(v, s, VSOCK_SHARE - made);
-        } else {
-            break;
-        }
-        if (rc < 0)
-            return rc;
-        if (rc == 0 && v->rx_empty)
-            break;
-        made += (unsigned)rc;
-    }
-    table_settle(&v->table, s);
-    return (int)made;
-}
-
-/* 1 when there is more to do at once, 0, or -EPROTO. */
-static int serve_rx(struct vsock *v)
-{
-    for (unsigned made = 0; made < VSOCK_ROUND;) {
-        struct slot *s = NULL;
-        int rc;
-        if (v->nreplies > 0) {
-            rc = rx_pop(v, &v->rx[0]);
-            if (rc == 1)
-                rx_push(v, &v->rx[0], &v->reply[--v->nreplies]);
-        } else if ((s = table_next_due(&v->table))) {
-            rc = serve_slot(v, s);
-        } else {
-            return 0;
-        }
-        if (rc < 0)
-            return rc;
-        if (v->rx_empty)
-            return 0;
-        made += (unsigned)rc;
-    }
-    return 1;
-}
-
-/* --- from the guest ----------------------------------------------------------------------------
- */
-
-/* Answers a packet that belongs to no connection. serve_tx has seen to it that there is room. */
-static void refuse(struct vsock *v, const struct vsock_packet *p)
-{
-    if (p->op == VIRTIO_VSOCK_OP_RST || v->nreplies >= VSOCK_REPLIES_MAX)
-        return;
-    v->reply[v->nreplies++] = (struct vsock_packet){
-        .src_cid = p->dst_cid,
-        .src_port = p->dst_port,
-        .dst_port = p->src_port,
-        .type = p->type,
-        .op = VIRTIO_VSOCK_OP_RST,
-    };
-}
-
-static void note_connection(struct vsock *v)
-{
-    struct timespec t;
-    if (v->dev.t_connection != 0 || clock_gettime(CLOCK_MONOTONIC, &t) < 0)
-        return;
-    v->dev.t_connection = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* The guest asks for a connection to one of the registered ports, or it is refused. */
-static void open_from_guest(struct vsock *v, const struct vsock_packet *p)
-{
-    int fd = -1;
-    for (unsigned i = 0; i < v->nlisteners && fd < 0; i++) {
-        if (v->listener[i].port == p->dst_port && v->table.nby_guest < VSOCK_GUEST_CONNS_MAX &&
-            !table_full(&v->table))
-            fd = uds_hand_over(v->listener[i].fd);
-    }
-    struct slot *s = fd < 0 ? NULL : table_add(&v->table, fd, true);
-    if (!s) {
-        refuse(v, p);
-        return;
-    }
-    table_accept(&v->table, s, p);
-    table_settle(&v->table, s);
-    note_connection(v);
-}
-
-/* The payload of v->tx goes to the socket. */
-static void forward(struct vsock *v, struct slot *s, uint32_t len)
-{
-    if (s->stream.source.fd < 0 || s->stream.no_write) {
-        conn_forwarded(&s->conn, len); /* the guest has been told that nobody reads */
-        return;
-    }
-    unsigned n = chain_slice(&v->tx, false, VSOCK_HEADER_LEN, len, v->iov, QUEUE_SEGMENTS_MAX);
-    ssize_t sent = uds_write(&s->stream, v->iov, n);
-    if (sent >= 0) {
-        conn_forwarded(&s->conn, (uint32_t)sent);
-    } else {
-        conn_forwarded(&s->conn, len);
-        slot_discard(s);
-    }
-}
-
-static void dispatch(struct vsock *v, struct slot *s, const struct vsock_packet *p)
-{
-    switch (conn_receive(&s->conn, p)) {
-    case CONN_ESTABLISHED:
-        if (uds_welcome(&s->stream, s->conn.host_port) < 0)
-            slot_abort(&v->table, s);
-        break;
-    case CONN_DATA:
-        forward(v, s, p->len);
-        break;
-    case CONN_BAD:
-        slot_abort(&v->table, s);
-        break;
-    case CONN_NOTHING:
-    case CONN_SHUT:
-    case CONN_CLOSED: /* what the guest sent before still goes out */
-        break;
-    }
-    table_settle(&v->table, s);
-}
-
-/* One packet in v->tx. -EPROTO when it is none. */
-static int receive(struct vsock *v)
-{
-    uint8_t raw[VSOCK_HEADER_LEN];
-    struct vsock_packet p;
-    if (v->tx.nwrite > 0 || chain_read(&v->tx, 0, raw, sizeof(raw)) < sizeof(raw) ||
-        vsock_packet_parse(raw, &p) < 0 || p.len > v->tx.read_len - sizeof(raw))
-        return -EPROTO;
-
-    struct slot *s;
-    if (p.src_cid != v->cid)
-        return 0; /* in another's name: there is nobody to answer */
-    if (p.dst_cid != VSOCK_CID_HOST || p.type != VIRTIO_VSOCK_TYPE_STREAM)
-        refuse(v, &p);
-    else if ((s = table_find(&v->table, p.dst_port, p.src_port)))
-        dispatch(v, s, &p);
-    else if (p.op == VIRTIO_VSOCK_OP_REQUEST)
-        open_from_guest(v, &p);
-    else
-        refuse(v, &p);
-    return 0;
-}
-
-/* 1 when there is more to do at once, 0, or -EPROTO. While answers cannot be stored, the guest's
- * packets wait in its queue. */
-static int serve_tx(struct vsock *v)
-{
-    for (unsigned i = 0; v->tx_pending && v->nreplies < VSOCK_REPLIES_MAX; i++) {
-        if (i == VSOCK_ROUND)
-            return 1;
-        int rc = queue_pop(&v->dev.queues[TX], &v->tx);
-        if (rc == 0)
-            v->tx_pending = false;
-        if (rc == 1) {
-            rc = receive(v);
-            queue_push(&v->dev.queues[TX], v->tx.head, 0);
-        }
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
-/* --- events ------------------------------------------------------------------------------------
- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 /* 5.10.6.7: tells the guest that all connections are gone. 0 or -EPROTO. */
 static int serve_event(struct vsock *v)
 {
     struct virtio_vsock_event event = {.id = htole32(VIRTIO_VSOCK_EVENT_TRANSPORT_RESET)};
     struct queue_chain *c = &v->tx;
-    int rc = v->event_due ? queue_pop(&v->dev.queues[EVENT], c) : 0;
+    int rc = v->event_due ? queue_pop(&v->dev.queues[VSOCK_EVENT], c) : 0;
     if (rc != 1)
         return rc;
     if (c->nread > 0 || chain_write(c, 0, &event, sizeof(event)) < sizeof(event))
         return -EPROTO;
-    queue_push(&v->dev.queues[EVENT], c->head, sizeof(event));
-    virtio_notify(&v->dev, EVENT);
+    queue_push(&v->dev.queues[VSOCK_EVENT], c->head, sizeof(event));
+    virtio_notify(&v->dev, VSOCK_EVENT);
     v->event_due = false;
     return 0;
 }
@@ -377,16 +74,16 @@ static void run(void *arg)
     struct vsock *v = arg;
     if (!v->dev.active || v->dev.broken)
         return;
-    int tx = serve_tx(v);
-    int rx = tx < 0 ? tx : serve_rx(v);
+    int tx = vsock_serve_tx(v);
+    int rx = tx < 0 ? tx : vsock_serve_rx(v);
     if (tx < 0 || rx < 0 || serve_event(v) < 0) {
         forget_all(v);
         virtio_broken(&v->dev);
         watch_accept(v);
         return;
     }
-    virtio_notify(&v->dev, TX);
-    virtio_notify(&v->dev, RX);
+    virtio_notify(&v->dev, VSOCK_TX);
+    virtio_notify(&v->dev, VSOCK_RX);
     if (tx == 1 || rx == 1 || (v->tx_pending && v->nreplies < VSOCK_REPLIES_MAX))
         again_ask(&v->again);
     if (v->accept_paused && !table_full(&v->table)) {
@@ -458,15 +155,14 @@ static void on_accept(struct loop_source *source, uint32_t events)
     watch_accept(v);
 }
 
-/* --- the device --------------------------------------------------------------------------------
- */
+/* --- the device ------------------------------------------------------------------------------- */
 
 static void vsock_kick(struct virtio_device *dev, unsigned n)
 {
     struct vsock *v = to_vsock(dev);
-    if (n == RX)
+    if (n == VSOCK_RX)
         v->rx_empty = false;
-    else if (n == TX)
+    else if (n == VSOCK_TX)
         v->tx_pending = true;
     run(v);
 }
@@ -536,7 +232,7 @@ static int vsock_load(struct virtio_device *dev, const void *buf, size_t len)
 static const struct virtio_ops vsock_ops = {
     .name = "vsock",
     .id = VIRTIO_ID_VSOCK,
-    .nqueues = NQUEUES,
+    .nqueues = VSOCK_QUEUES,
     .queue_max = VSOCK_QUEUE_SIZE,
     .activate = vsock_activate,
     .kick = vsock_kick,
