@@ -118,6 +118,74 @@ static void test_warnings(void **state)
     spec_free(s);
 }
 
+/* --- the page ----------------------------------------------------------------------------------
+ */
+
+#define PAGE        "docs/oci-support.md"
+#define ROWS_MAX    128
+#define ROW_KEY_MAX 96
+
+/* The first quoted key of each row that says "refused", as it stands in an error. */
+static size_t refused_rows(char rows[ROWS_MAX][ROW_KEY_MAX])
+{
+    char *text = fixture_text("docs", "oci-support.md"), *save = NULL;
+    size_t n = 0;
+
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        char *key = strchr(line, '`'), *end = key ? strchr(key + 1, '`') : NULL;
+
+        if (line[0] != '|' || !end || !strstr(line, "| refused |"))
+            continue;
+        *end = 0;
+        key++;
+        if (str_starts(key, "mounts[]."))
+            key += strlen("mounts[].");
+        assert_true(n < ROWS_MAX && strlen(key) < ROW_KEY_MAX);
+        strcpy(rows[n++], key);
+    }
+    free(text);
+    return n;
+}
+
+static char page_rows[ROWS_MAX][ROW_KEY_MAX];
+static unsigned page_hits[ROWS_MAX];
+static size_t page_n;
+
+/* Marks the rows that tell of this refusal. */
+static bool in_page(const char *dir, const char *file)
+{
+    struct err e = ERR_INIT;
+    struct spec *s = load(dir, file);
+    int r = support_check(s, NULL, &e);
+    bool found = r != -ENOTSUP; /* contradictions are not told one by one */
+
+    spec_free(s);
+    for (size_t i = 0; i < page_n; i++)
+        if (strstr(e.msg, page_rows[i])) {
+            page_hits[i]++;
+            found = true;
+        }
+    if (!found)
+        print_error("%s does not tell of: %s\n", PAGE, e.msg);
+    return found;
+}
+
+static void test_page(void **state)
+{
+    bool complete = true;
+
+    (void)state;
+    page_n = refused_rows(page_rows);
+    assert_true(page_n > 30);
+    fixtures_each("support/refused", 60, in_page);
+    for (size_t i = 0; i < page_n; i++)
+        if (!page_hits[i]) {
+            print_error("%s says \"%s\" is refused: no fixture does that\n", PAGE, page_rows[i]);
+            complete = false;
+        }
+    assert_true(complete);
+}
+
 /* exec and update name what they were given, not the container's config.json. */
 static void test_parts(void **state)
 {
@@ -146,7 +214,7 @@ int main(void)
         cmocka_unit_test(test_refused),  cmocka_unit_test(test_accepted),
         cmocka_unit_test(test_clients),  cmocka_unit_test(test_client_refusals),
         cmocka_unit_test(test_warnings), cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_features),
+        cmocka_unit_test(test_features), cmocka_unit_test(test_page),
     };
 
     return cmocka_run_group_tests_name("support", tests, NULL, NULL);
