@@ -7,6 +7,7 @@
 #include "lib/cleanup.h"
 #include "lib/proto.h"
 #include "lib/str.h"
+#include "runtime/stats.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -21,8 +22,8 @@ static int print_stats(const struct globals *g, const char *id, struct err *e)
 
     if (container_query(&g->rt, id, PROTO_CONTAINER_STATS, NULL, &reply, e) < 0)
         return -e->code;
-    int r = command_print(json_pack("{s:s, s:s, s:O*}", "type", "stats", "id", id, "data",
-                                    json_object_get(reply, "stats")),
+    int r = command_print(json_pack("{s:s, s:s, s:o}", "type", "stats", "id", id, "data",
+                                    stats_shape(json_object_get(reply, "stats"))),
                           JSON_COMPACT, e);
     json_decref(reply);
     return r < 0 ? r : fflush(stdout);

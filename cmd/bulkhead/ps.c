@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define TEXT_MAX 4096 /* of a guest's word that we print */
 
@@ -27,6 +28,31 @@ static const char *text(const json_t *process, const char *key, char buf[TEXT_MA
     return buf;
 }
 
+/* When it began, as ps -ef has it: the time today, else the day. */
+static const char *began(const json_t *process, char buf[TEXT_MAX])
+{
+    time_t t = (time_t)json_integer_value(json_object_get(process, "stime")), now = time(NULL);
+    struct tm then, today;
+
+    if (!localtime_r(&t, &then) || !localtime_r(&now, &today))
+        return "?";
+    bool same = then.tm_year == today.tm_year && then.tm_yday == today.tm_yday;
+    strftime(buf, TEXT_MAX, same ? "%H:%M" : "%b%d", &then);
+    return buf;
+}
+
+/* CPU seconds as HH:MM:SS */
+static const char *used(const json_t *process, char buf[TEXT_MAX])
+{
+    json_int_t s = json_integer_value(json_object_get(process, "time"));
+
+    if (s < 0)
+        s = 0;
+    snprintf(buf, TEXT_MAX, "%02lld:%02d:%02d", (long long)(s / 3600), (int)(s / 60 % 60),
+             (int)(s % 60));
+    return buf;
+}
+
 static int print_table(const struct globals *g, const char *id, struct err *e)
 {
     char uid[TEXT_MAX], pid[TEXT_MAX], ppid[TEXT_MAX], stime[TEXT_MAX], tty[TEXT_MAX],
@@ -40,8 +66,8 @@ static int print_table(const struct globals *g, const char *id, struct err *e)
     json_array_foreach(json_object_get(reply, "processes"), i, item)
     {
         printf("%-8s %5s %5s  0 %5s %-8s %8s %s\n", text(item, "uid", uid), text(item, "pid", pid),
-               text(item, "ppid", ppid), text(item, "stime", stime), text(item, "tty", tty),
-               text(item, "time", time), text(item, "cmd", cmd));
+               text(item, "ppid", ppid), began(item, stime), text(item, "tty", tty),
+               used(item, time), text(item, "cmd", cmd));
     }
     json_decref(reply);
     return 0;
