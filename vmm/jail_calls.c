@@ -92,6 +92,7 @@ static const struct {
     {SCMP_SYS(mincore), L},
     /* A device that starts its own thread, and the loop thread when it narrows itself. */
     {SCMP_SYS(seccomp), D},
+    {SCMP_SYS(rt_sigaction), D}, /* the C library's first thread */
     {SCMP_SYS(prlimit64), D},
     {SCMP_SYS(set_robust_list), D},
     {SCMP_SYS(rseq), D},
