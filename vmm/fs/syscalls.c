@@ -45,6 +45,7 @@ static const int allowed[] = {
     SCMP_SYS(mknodat),
     SCMP_SYS(mkdirat),
     SCMP_SYS(unlinkat),
+    SCMP_SYS(renameat), /* what the C library makes of renameat2 without flags */
     SCMP_SYS(renameat2),
     SCMP_SYS(linkat),
     /* xattr.c */
