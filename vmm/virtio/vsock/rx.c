@@ -75,7 +75,7 @@ static int collect(struct vsock *v, unsigned max, uint32_t credit, size_t room[V
 /* One read from the socket into as many buffers. Returns packets made, or -EPROTO. */
 static int pull(struct vsock *v, struct slot *s, unsigned max)
 {
-    size_t room[VSOCK_BATCH], total = 0;
+    size_t room[VSOCK_BATCH] = {0}, total = 0;
     unsigned niov = 0, used = 0;
     int n = collect(v, s->burst < max ? s->burst : max, conn_credit(&s->conn), room, &niov);
     if (n <= 0)
@@ -83,7 +83,7 @@ static int pull(struct vsock *v, struct slot *s, unsigned max)
 
     ssize_t got = uds_read(&s->stream, v->iov, niov);
     size_t left = got > 0 ? (size_t)got : 0;
-    for (; left > 0; used++) {
+    for (; left > 0 && used < (unsigned)n; used++) {
         size_t len = left < room[used] ? left : room[used];
         struct vsock_packet p;
         conn_data(&s->conn, (uint32_t)len, &p);

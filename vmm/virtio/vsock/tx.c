@@ -9,8 +9,7 @@
 #include <linux/virtio_vsock.h>
 #include <time.h>
 
-/* Answers a packet that belongs to no connection. vsock_serve_tx has seen to it that there is
-   room. */
+/* Answers a packet that belongs to no connection. vsock_serve_tx sees to it that there is room. */
 static void refuse(struct vsock *v, const struct vsock_packet *p)
 {
     if (p->op == VIRTIO_VSOCK_OP_RST || v->nreplies >= VSOCK_REPLIES_MAX)
