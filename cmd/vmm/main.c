@@ -160,6 +160,20 @@ static int set_number(const char *arg, const char *what, uint64_t max, uint64_t 
     return 0;
 }
 
+/* Options without an argument. */
+static int set_flag(struct options *o, const char *name, struct err *e)
+{
+    if (strcmp(name, "rng") == 0)
+        return new_device(o, PLAN_RNG, e) ? 0 : -e->code;
+    if (strcmp(name, "serial") == 0)
+        o->plan.flags |= PLAN_SERIAL;
+    else if (strcmp(name, "no-jail") == 0)
+        o->vm.jail = false;
+    else if (strcmp(name, "debug") == 0)
+        o->debug = true;
+    return 0;
+}
+
 static int set_option(struct options *o, const char *name, char *arg, struct err *e)
 {
     struct plan *p = &o->plan;
@@ -204,15 +218,7 @@ static int set_option(struct options *o, const char *name, char *arg, struct err
         p->control_fd = io_unix_listen(arg, SOCK_SEQPACKET, e);
         return p->control_fd < 0 ? p->control_fd : 0;
     }
-    if (strcmp(name, "rng") == 0)
-        return new_device(o, PLAN_RNG, e) ? 0 : -e->code;
-    if (strcmp(name, "serial") == 0)
-        p->flags |= PLAN_SERIAL;
-    else if (strcmp(name, "no-jail") == 0)
-        o->vm.jail = false;
-    else if (strcmp(name, "debug") == 0)
-        o->debug = true;
-    return 0;
+    return set_flag(o, name, e);
 }
 
 static const struct option long_options[] = {
