@@ -88,3 +88,26 @@ fails_with() {
     [ "$status" -eq "$1" ] || { echo "status $status, wanted $1: $output"; return 1; }
     [[ $output == *"$2"* ]] || { echo "the message is: $output"; echo "it lacks: $2"; return 1; }
 }
+
+# busybox_tree DIR: a busybox root file system
+busybox_tree() {
+    "$CHECKOUT/rootfs/make-bundle" "$1.bundle" >/dev/null 2>&1
+    mv "$1.bundle/rootfs" "$1"
+    rmdir "$1.bundle"
+}
+
+# busybox_image FILE: an OCI archive named docker.io/library/busybox:test, made without any registry
+busybox_image() {
+    local dir
+    dir=$(mktemp -d /tmp/bulkhead-image-XXXXXX)
+    umoci init --layout "$dir/oci"
+    umoci new --image "$dir/oci:test"
+    umoci unpack --image "$dir/oci:test" "$dir/bundle" >/dev/null 2>&1
+    rm -rf "$dir/bundle/rootfs"
+    busybox_tree "$dir/bundle/rootfs"
+    umoci repack --image "$dir/oci:test" "$dir/bundle" >/dev/null 2>&1
+    umoci config --image "$dir/oci:test" --config.cmd sh --config.env PATH=/bin:/sbin:/usr/bin:/usr/sbin
+    # ctr takes the name of an archive's image as it stands
+    skopeo copy -q "oci:$dir/oci:test" "oci-archive:$1:docker.io/library/busybox:test"
+    rm -rf "$dir"
+}
