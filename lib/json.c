@@ -283,7 +283,7 @@ static void *zalloc(size_t n)
 
 int json_get_strv(const json_t *obj, const char *where, const char *key, char ***out, struct err *e)
 {
-    json_t *array;
+    json_t *array = NULL;
     const json_t *v;
     char **strv;
     size_t i, n;

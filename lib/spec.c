@@ -8,7 +8,6 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
-#include "lib/path.h"
 #include "lib/spec_internal.h"
 #include "lib/str.h"
 

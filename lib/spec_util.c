@@ -79,10 +79,10 @@ int spec_enum_find(const struct spec_enum *t, const char *where, const char *key
 
 static char *copy(const char *s)
 {
-    size_t len = strlen(s);
-    char *p = spec_zalloc(len + 1, 1);
+    size_t size = strlen(s) + 1;
+    char *p = spec_zalloc(size, 1);
 
-    return p ? memcpy(p, s, len) : NULL;
+    return p ? memcpy(p, s, size) : NULL;
 }
 
 int spec_get_string(const json_t *obj, const char *where, const char *key, char **out,

@@ -176,7 +176,7 @@ static json_t *mount_option_names(void)
 
 static json_t *namespace_names(void)
 {
-    const char *names[NS_KINDS];
+    const char *names[NS_KINDS] = {NULL};
     size_t n = 0;
 
     for (int i = 0; i < NS_KINDS; i++)
@@ -196,7 +196,7 @@ static json_t *capability_names(void)
 
 static json_t *seccomp_names(const char *(*name)(size_t))
 {
-    const char *names[32];
+    const char *names[32] = {NULL};
     size_t n = 0;
 
     while (n < ARRAY_SIZE(names) && name(n)) {

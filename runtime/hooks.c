@@ -96,11 +96,10 @@ static void child_run(const struct child_setup *c)
     char *const only_path[] = {c->hook->path, NULL};
     char *const *args = c->hook->args && c->hook->args[0] ? c->hook->args : only_path;
     int code[2] = {0, 0}; /* errno; 1 = it was chdir */
-    int report;
 
     setpgid(0, 0);
     child_signals();
-    if (child_stdio(c) == 0 && (report = dup2(c->report, 3)) == 3) {
+    if (child_stdio(c) == 0 && dup2(c->report, 3) == 3) {
         io_close_from(4);
         (void)io_set_cloexec(3, 1);
         if (chdir(c->cwd) < 0)

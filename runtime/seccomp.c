@@ -194,7 +194,7 @@ static int add_rule(scmp_filter_ctx ctx, const struct spec_seccomp *s, size_t i,
 {
     const struct spec_seccomp_rule *rule = &s->rules[i];
     char where[64];
-    uint32_t action;
+    uint32_t action = 0;
     int r = check_args(rule, i, e);
 
     if (r < 0)

@@ -33,8 +33,10 @@ static inline void fixtures_each(const char *dir, unsigned least, fixture_fn *fn
 
     snprintf(path, sizeof(path), FIXTURES "%s", dir);
     d = opendir(path);
-    if (!d)
+    if (!d) {
         fail_msg("cannot open %s (run from the top of the tree)", path);
+        return;
+    }
     for (struct dirent *i; (i = readdir(d));) {
         size_t len = strlen(i->d_name);
 

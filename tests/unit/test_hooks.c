@@ -207,7 +207,7 @@ static void test_timeout(void **state)
     assert_true(after.tv_sec - before.tv_sec < 900);
     snprintf(path, sizeof(path), "%s/child", dir);
     assert_int_equal(io_read_file(AT_FDCWD, path, 64, &text, NULL, &e), 0);
-    child = atoi(text);
+    child = (pid_t)strtol(text, NULL, 10);
     free(text);
     unlink(path);
     assert_true(child > 1);
@@ -235,7 +235,8 @@ static void test_left_behind(void **state)
     assert_int_equal(run("sleep 1000 & echo $! > child; exit 0", 0, &e), 0);
     snprintf(path, sizeof(path), "%s/child", dir);
     assert_int_equal(io_read_file(AT_FDCWD, path, 64, &text, NULL, &e), 0);
-    assert_int_equal(kill(atoi(text), SIGKILL), 0); /* it lived on, as daemons of hooks may */
+    assert_int_equal(kill((pid_t)strtol(text, NULL, 10), SIGKILL),
+                     0); /* it lived on, as daemons of hooks may */
     free(text);
     unlink(path);
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,7 +58,7 @@ static void test_bounds(void **state)
     json_t *v = NULL;
 
     (void)state;
-    memcpy(deep, "{\"a\":", 5);
+    snprintf(deep, 6, "{\"a\":");
     memset(deep + 5, '[', n);
     assert_int_equal(json_load_bytes(deep, n + 5, "doc", &v, &e), -EINVAL);
     memset(large, ' ', JSON_FILE_MAX + 1);

@@ -141,7 +141,7 @@ static size_t refused_rows(char rows[ROWS_MAX][ROW_KEY_MAX])
         if (str_starts(key, "mounts[]."))
             key += strlen("mounts[].");
         assert_true(n < ROWS_MAX && strlen(key) < ROW_KEY_MAX);
-        strcpy(rows[n++], key);
+        snprintf(rows[n++], ROW_KEY_MAX, "%s", key);
     }
     free(text);
     return n;
