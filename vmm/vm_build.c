@@ -161,6 +161,16 @@ static int build_devices(struct vm *vm, struct err *e)
 
 /* --- Kernel and vCPUs ------------------------------------------------------------------------ */
 
+/* The timer's line is for kernels that know no better clock. */
+static uint32_t lines_in_use(const struct vm *vm)
+{
+    uint32_t lines = 1u << 0 | (vm->serial.full ? 1u << SERIAL_GSI : 0);
+
+    for (unsigned i = 0; i < vm->ndevices; i++)
+        lines |= 1u << vm_gsi[i];
+    return lines;
+}
+
 /* The plan's command line and a word for each device: how a guest without PCI and ACPI finds it. */
 static int make_cmdline(const struct vm *vm, struct strbuf *out, struct err *e)
 {
@@ -177,6 +187,7 @@ static int load_kernel(struct vm *vm, struct cpu_entry *entry, struct err *e)
         .kernel_fd = vm->plan->kernel_fd,
         .initrd_fd = vm->plan->initrd_fd,
         .vcpus = vm->plan->vcpus,
+        .lines = lines_in_use(vm),
     };
     struct strbuf cmdline = {0};
     int r = make_cmdline(vm, &cmdline, e);
