@@ -1,0 +1,102 @@
+/*
+ * Inside the file system device: what its three parts share. fs.c is the device and takes requests
+ * from the queues; fs_slots.c keeps what is under way and the open files, and reads and writes them
+ * by fs_io.c; fs_peer.c speaks with the file server.
+ *
+ * All of it belongs to the loop thread.
+ */
+#ifndef BULKHEAD_VMM_FS_DEV_H
+#define BULKHEAD_VMM_FS_DEV_H
+
+#include "lib/fuse_wire.h"
+#include "vmm/virtio/again.h"
+#include "vmm/virtio/fs_io.h"
+#include "vmm/virtio/virtio.h"
+
+#define FS_QUEUE_HIPRIO  0u
+#define FS_QUEUE_REQUEST 1u
+#define FS_QUEUES        2u
+
+#define FS_SLOTS     256u /* requests under way: as many as the request queue has */
+#define FS_ROUND_MAX 64u  /* requests or replies before the loop's other sources get their turn */
+
+/* The part of a request that is looked at: the header, and the body of READ, WRITE and RELEASE. */
+struct fs_request_head {
+    struct fuse_in_header in;
+    union {
+        struct fuse_read_in read;
+        struct fuse_write_in write;
+        struct fuse_release_in release;
+    };
+};
+_Static_assert(sizeof(struct fs_request_head) == 80, "no padding between header and body");
+
+enum fs_slot_state { SLOT_FREE, SLOT_SERVER, SLOT_IO };
+
+/* A request under way. */
+struct fs_slot {
+    struct fs_job job; /* first: fs_io hands it back */
+    enum fs_slot_state state;
+    uint32_t sequence; /* of the wire's unique */
+    uint32_t opcode;
+    uint32_t next; /* of the free list, index + 1 */
+    uint32_t file; /* SLOT_IO: index */
+    unsigned queue;
+    uint64_t unique; /* the guest's */
+    struct queue_chain chain;
+};
+
+struct fs_file {
+    uint64_t fh;
+    int fd;         /* -1 = none */
+    uint32_t users; /* reads and writes under way */
+};
+
+struct fs_dev {
+    struct virtio_device dev;
+    struct again again;
+    struct fs_io io;
+    int sock; /* -1 = the server is dead */
+    struct loop_source source;
+    bool forget_all;          /* the server must be told that a reset dropped everything */
+    uint32_t sequence, epoch; /* of the last request; of the first since the last reset */
+    struct fs_slot *slots;    /* FS_SLOTS; touched as they are used */
+    uint32_t slots_used, slots_free;
+    struct fs_file *files; /* FUSE_WIRE_HANDLES_MAX */
+    uint32_t files_used;
+    uint8_t *reply; /* FUSE_WIRE_REPLY_MAX */
+};
+
+/* fs.c: takes what the queues have. arg: the device. */
+void fs_dev_serve(void *arg);
+
+/* fs_slots.c */
+/* NULL when FS_SLOTS requests are under way. */
+struct fs_slot *fs_slot_get(struct fs_dev *f);
+void fs_slot_put(struct fs_dev *f, struct fs_slot *s);
+/* Gives the chain back with `written` bytes in it, and the slot. A broken device touches its queues
+ * no more. */
+void fs_give_back(struct fs_dev *f, struct fs_slot *s, uint32_t written);
+/* The same with a reply of a header and len bytes of body, which are in the chain already when body
+ * is NULL. */
+void fs_finish(struct fs_dev *f, struct fs_slot *s, int32_t error, const void *body, size_t len);
+struct fs_file *fs_file_get(struct fs_dev *f, uint64_t fh);
+/* Takes *fd. -EPROTO when the server gave a handle it must not give. */
+int fs_file_add(struct fs_dev *f, uint64_t fh, int *fd) must_check;
+/* Forgets all reads and writes under way, waiting for those begun, and closes all files. */
+void fs_files_clear(struct fs_dev *f);
+/* READ or WRITE; ends by itself. */
+void fs_begin_io(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h);
+void fs_io_end(struct fs_dev *f, struct fs_slot *s);
+
+/* fs_peer.c */
+/* -EAGAIN when the request must wait for room in the socket, else it is on its way or answered. */
+int fs_forward(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h,
+               bool reply) must_check;
+/* Tells the server of a reset, if that is still to do. 0 or -errno. */
+int fs_send_forget_all(struct fs_dev *f);
+/* The server is gone, or as good as gone: everything under way is answered ENOTCONN. */
+void fs_server_lost(struct fs_dev *f);
+void fs_on_socket(struct loop_source *source, uint32_t events);
+
+#endif
