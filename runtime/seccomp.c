@@ -411,8 +411,6 @@ int seccomp_compile(const struct spec_seccomp *s, void **bpf_out, size_t *len_ou
     ctx = seccomp_init(action);
     if (!ctx)
         return err_set(e, ENOMEM, "linux.seccomp: out of memory");
-    /* a binary tree over the numbers instead of one comparison after the other */
-    (void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     r = build(s, ctx, action, bpf_out, len_out, e);
     seccomp_release(ctx);
     if (r >= 0)
