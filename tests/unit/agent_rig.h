@@ -31,6 +31,7 @@ struct rig {
     char dir[64];     /* tmpfs of our own mount namespace */
     char cgroup[128]; /* where the agent makes its containers' */
     char socket[96];
+    bool controllers; /* memory, pids and cpu can be limited here */
 };
 
 static inline void rig_write(const char *path, const char *text, mode_t mode)
@@ -58,7 +59,8 @@ static inline void rig_make_rootfs(const struct rig *r)
         assert_int_equal(mkdir(path, 0755), 0);
     }
     snprintf(cmd, sizeof(cmd),
-             "cp $(command -v busybox) %s/share/s/rootfs/bin/busybox && "
+             "b=$(command -v busybox); [ -f \"$b\" ] || b=/bin/busybox; "
+             "cp \"$b\" %s/share/s/rootfs/bin/busybox && "
              "%s/share/s/rootfs/bin/busybox --install -s %s/share/s/rootfs/bin/ && "
              "for i in %s/share/s/rootfs/bin/*; do [ -L $i ] && ln -sf busybox $i; done; true",
              r->dir, r->dir, r->dir, r->dir);
@@ -69,6 +71,29 @@ static inline void rig_make_rootfs(const struct rig *r)
     rig_write(path, "not a program\n", 0644);
     snprintf(path, sizeof(path), "%s/share/s/rootfs/bin/garbage", r->dir);
     rig_write(path, "\001\002\003", 0755);
+}
+
+/* Hands the controllers that there are on to the containers' cgroups. */
+static inline void rig_enable_controllers(struct rig *r)
+{
+    char path[192], text[256] = "", *rest = text, *name;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/cgroup.controllers", r->cgroup);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && read(fd, text, sizeof(text) - 1) >= 0);
+    close(fd);
+    r->controllers = strstr(text, "memory") && strstr(text, "pids") && strstr(text, "cpu");
+    snprintf(path, sizeof(path), "%s/cgroup.subtree_control", r->cgroup);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    while ((name = strsep(&rest, " \n"))) {
+        char word[64];
+        int n = snprintf(word, sizeof(word), "+%s", name);
+
+        if (*name)
+            (void)!write(fd, word, (size_t)n);
+    }
+    close(fd);
 }
 
 /* Why the rig cannot stand here, or NULL. */
@@ -85,7 +110,10 @@ static inline const char *rig_obstacle(struct rig *r)
         snprintf(path, sizeof(path), "%s/cgroup.procs", places[i]);
         if (access(path, W_OK) == 0) {
             snprintf(r->cgroup, sizeof(r->cgroup), "%s/bulkhead-test-%d", places[i], getpid());
-            return mkdir(r->cgroup, 0755) < 0 ? "cannot make a cgroup" : NULL;
+            if (mkdir(r->cgroup, 0755) < 0)
+                return "cannot make a cgroup";
+            rig_enable_controllers(r);
+            return NULL;
         }
     }
     return "needs a cgroup v2 mount";

@@ -5,6 +5,7 @@
 #include "tests/unit/agent_rig.h"
 
 static struct rig rig;
+static bool kept;  /* the keeper runs */
 static int keeper; /* a connection that has deleted nothing but keeps a container: see setup */
 
 static json_t *sleeper(void)
@@ -30,6 +31,7 @@ static int setup(void **state)
     json_decref(rig_call(keeper, PROTO_CONTAINER_CREATE, rig_create_body("keeper", sleeper())));
     rig_do(keeper, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "keeper", "process", "");
     rig_do(keeper, PROTO_PROCESS_START, "{s:s,s:s}", "id", "keeper", "process", "");
+    kept = true;
     return 0;
 }
 
@@ -38,8 +40,10 @@ static int teardown(void **state)
     (void)state;
     if (!rig.agent)
         return 0;
-    close(keeper); /* kills the last container; the sandbox ends by itself */
-    assert_int_equal(rig_end(&rig), 0);
+    if (!kept)
+        kill(rig.agent, SIGKILL);
+    io_close_from(3); /* kills the last container (and a failed test's): the sandbox ends itself */
+    assert_int_equal(rig_end(&rig), kept ? 0 : -1);
     return 0;
 }
 
@@ -156,13 +160,14 @@ static void test_namespaces_and_mounts(void **state)
 
 static void test_device_filter(void **state)
 {
+    (void)state;
+    NEEDS_RIG();
+
     struct run r;
     json_t *c = rig_config("head -c 3 /dev/zero | wc -c; mknod /dev/ram9 c 7 77; "
                            "cat /dev/ram9 2>&1 | sed 's/.*: //'; mknod /dev/loopy c 1 5 && "
                            "head -c 2 /dev/loopy | wc -c");
 
-    (void)state;
-    NEEDS_RIG();
     for (int i = 0; i < 3; i++) {
         static const char *const sets[] = {"bounding", "effective", "permitted"};
 
@@ -231,12 +236,13 @@ static void test_program_not_found(void **state)
 
 static void test_exec_format_error(void **state)
 {
+    (void)state;
+    NEEDS_RIG();
+
     json_t *c = rig_config("");
     int fd;
     struct err e;
 
-    (void)state;
-    NEEDS_RIG();
     fd = rig_connect(&rig);
     rig_set(c, "process.args", rig_json("['garbage']"));
     json_decref(rig_call(fd, PROTO_CONTAINER_CREATE, rig_create_body("g", c)));
@@ -342,6 +348,9 @@ static void test_close_kills(void **state)
 
 static void test_terminal(void **state)
 {
+    (void)state;
+    NEEDS_RIG();
+
     json_t *c = rig_config("tty; stty size; [ -c /dev/console ] && echo console; read x; echo got "
                            "$x; stty size; exit 9");
     char buf[512] = "";
@@ -350,8 +359,6 @@ static void test_terminal(void **state)
     struct run r;
     bool typed = false;
 
-    (void)state;
-    NEEDS_RIG();
     rig_set(c, "process.terminal", json_true());
     rig_set(c, "process.consoleSize", rig_json("{'height':33,'width':111}"));
     control = rig_connect(&rig);
@@ -495,15 +502,277 @@ static void test_refusals(void **state)
     }
 }
 
+static int cgroup_text(const char *id, const char *file, char *out, size_t size)
+{
+    char path[256];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s/%s", rig.cgroup, id, file);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    rig_drain(fd, out, size);
+    close(fd);
+    out[strcspn(out, "\n")] = '\0';
+    return 0;
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+    if (!rig.controllers)
+        skip();
+
+    static const struct {
+        const char *file, *want;
+    } made[] = {{"memory.max", "67108864"}, {"memory.low", "1048576"},
+                {"cpu.weight", "20"},       {"cpu.max", "50000 100000"},
+                {"pids.max", "33"},         {"memory.high", "50331648"}};
+    json_t *c = rig_config("true");
+    char text[64];
+    int fd;
+
+    rig_set(c, "linux.resources",
+            rig_json("{'memory':{'limit':67108864,'reservation':1048576},"
+                     "'cpu':{'shares':512,'quota':50000,'period':100000},'pids':{'limit':33},"
+                     "'unified':{'memory.high':'50331648'}}"));
+    fd = rig_connect(&rig);
+    json_decref(rig_call(fd, PROTO_CONTAINER_CREATE, rig_create_body("lim", c)));
+    for (size_t i = 0; i < ARRAY_SIZE(made); i++) {
+        assert_int_equal(cgroup_text("lim", made[i].file, text, sizeof(text)), 0);
+        assert_string_equal(text, made[i].want);
+    }
+    rig_do(fd, PROTO_CONTAINER_UPDATE, "{s:s,s:o}", "id", "lim", "resources",
+           rig_json("{'memory':{'limit':33554432},'pids':{'limit':-1}}"));
+    assert_int_equal(cgroup_text("lim", "memory.max", text, sizeof(text)), 0);
+    assert_string_equal(text, "33554432");
+    assert_int_equal(cgroup_text("lim", "pids.max", text, sizeof(text)), 0);
+    assert_string_equal(text, "max");
+    rig_do(fd, PROTO_CONTAINER_DELETE, "{s:s}", "id", "lim");
+    close(fd);
+}
+
+static void test_oom(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+    if (!rig.controllers)
+        skip();
+
+    json_t *c = rig_config("");
+    struct proto_frame f;
+    struct run r;
+    struct err e;
+    int control, events;
+
+    rig_set(c, "process.args", rig_json("['tail','/dev/zero']"));
+    rig_set(c, "linux.resources", rig_json("{'memory':{'limit':16777216}}"));
+    control = rig_connect(&rig);
+    events = rig_connect(&rig);
+    json_decref(rig_call(control, PROTO_CONTAINER_CREATE, rig_create_body("oom", c)));
+    rig_do(events, PROTO_CONTAINER_EVENTS, "{s:s}", "id", "oom");
+    rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "oom", "process", "");
+    rig_do(control, PROTO_PROCESS_START, "{s:s,s:s}", "id", "oom", "process", "");
+    rig_wait_exit(control, &r);
+    assert_int_equal(r.status, 137);
+    assert_true(r.oom);
+    assert_int_equal(proto_recv(events, 20000, &f, &e), 0);
+    assert_int_equal(f.type, PROTO_OOM);
+    proto_frame_done(&f);
+    rig_do(control, PROTO_CONTAINER_DELETE, "{s:s}", "id", "oom");
+    close(control);
+    close(events);
+}
+
+/* A user namespace: ids mapped, devices bound, the exec inside as well. */
+static void test_user_namespace(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+
+    json_t *c = rig_config("id -u; cat /proc/self/uid_map; head -c 2 /dev/zero | wc -c; "
+                           "ls -ld /proc/1 | cut -d' ' -f5- | grep -c root; stat -c %u /tmp");
+    struct run r;
+
+    rig_set(c, "linux.uidMappings", rig_json("[{'containerID':0,'hostID':0,'size':50000}]"));
+    rig_set(c, "linux.gidMappings", rig_json("[{'containerID':0,'hostID':0,'size':50000}]"));
+    json_array_append_new(json_object_get(json_object_get(c, "linux"), "namespaces"),
+                          rig_json("{'type':'user'}"));
+    run_ok(c, NULL, &r);
+    assert_string_equal(r.out, "0\n         0          0      50000\n2\n1\n0\n");
+}
+
+static void test_time_namespace(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+
+    json_t *c = rig_config("cut -d. -f1 /proc/uptime");
+    struct run r;
+
+    json_array_append_new(json_object_get(json_object_get(c, "linux"), "namespaces"),
+                          rig_json("{'type':'time'}"));
+    rig_set(c, "linux.timeOffsets", rig_json("{'boottime':{'secs':7000000,'nanosecs':0}}"));
+    run_ok(c, NULL, &r);
+    assert_true(atol(r.out) >= 7000000);
+}
+
+static void test_read_only_root(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+
+    json_t *c = rig_config("touch /x 2>&1 | sed 's/.*: //'; touch /tmp/y && ls /tmp; "
+                           "cat /etc/passwd | wc -l; stat -c %a /tmp");
+    struct run r;
+
+    rig_set(c, "root.readonly", json_true());
+    json_array_append_new(
+        json_object_get(c, "mounts"),
+        rig_json("{'destination':'/tmp','type':'tmpfs','source':'t','options':['mode=1777']}"));
+    json_array_append_new(json_object_get(c, "mounts"),
+                          rig_json("{'destination':'/etc','type':'tmpfs','source':'t',"
+                                   "'options':['tmpcopyup','ro']}"));
+    run_ok(c, NULL, &r);
+    assert_string_equal(r.out, "Read-only file system\ny\n2\n1777\n");
+}
+
+static void test_hook(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+
+    json_t *c = rig_config("cat /tmp/hook");
+    char path[256];
+    struct run r;
+    struct err e;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/share/s/rootfs/bin/hook", rig.dir);
+    rig_write(path,
+              "#!/bin/sh\n[ \"$1\" = fail ] && { echo sorry >&2; exit 3; }\n"
+              "{ echo $0 $1 $V; grep -o '\"status\":\"[a-z]*\"'; } >/tmp/hook\n",
+              0755);
+    rig_set(c, "hooks.startContainer",
+            rig_json("[{'path':'/bin/hook','args':['hook','arg'],'env':['V=1','PATH=/bin']}]"));
+    run_ok(c, NULL, &r);
+    assert_string_equal(r.out, "/bin/hook arg 1\n\"status\":\"created\"\n");
+
+    c = rig_config("true");
+    rig_set(c, "hooks.startContainer",
+            rig_json("[{'path':'/bin/hook','args':['hook','fail'],'env':['PATH=/bin']}]"));
+    fd = rig_connect(&rig);
+    json_decref(rig_call(fd, PROTO_CONTAINER_CREATE, rig_create_body("hook", c)));
+    rig_fail(fd, PROTO_PROCESS_START, json_pack("{s:s}", "id", "hook"), &e);
+    assert_string_equal(e.msg, "startContainer hook #0 (/bin/hook): exit status 3: sorry");
+    rig_do(fd, PROTO_CONTAINER_DELETE, "{s:s}", "id", "hook");
+    close(fd);
+}
+
+/* mkdir is answered with an error by a filter that lets all else pass. */
+static void test_seccomp(void **state)
+{
+    /* ld [0]; jeq #mkdir,0,1; ret ERRNO|42; ret ALLOW */
+    static const char filter[] = "IAAAAAAAAAAVAAABUwAAAAYAAAAqAAUABgAAAAAA/38=";
+    json_t *body;
+    struct run r;
+    int control;
+
+    (void)state;
+    NEEDS_RIG();
+    for (int nnp = 0; nnp < 2; nnp++) {
+        json_t *c =
+            rig_config("mkdir /tmp/q 2>/dev/null || echo filtered; grep CapEff /proc/self/status");
+
+        rig_set(c, "process.noNewPrivileges", json_boolean(nnp));
+        body = rig_create_body("sec", c);
+        json_object_set_new(body, "seccomp", json_string(filter));
+        control = rig_connect(&rig);
+        json_decref(rig_call(control, PROTO_CONTAINER_CREATE, body));
+        rig_finish(&rig, control, "sec", "", NULL, &r);
+        /* root gains its bounding set by execve, but not under no_new_privs; and the one that
+         * loading the filter needed is gone either way */
+        assert_string_equal(r.out, nnp ? "filtered\nCapEff:\t0000000000000021\n"
+                                       : "filtered\nCapEff:\t0000000020000021\n");
+        rig_do(control, PROTO_CONTAINER_DELETE, "{s:s}", "id", "sec");
+        close(control);
+    }
+}
+
+/* Many execs at once, all exits told. */
+static void test_many_execs(void **state)
+{
+    enum { N = 40 };
+    int control[N];
+    struct run r;
+
+    (void)state;
+    NEEDS_RIG();
+    for (int i = 0; i < N; i++) {
+        char id[16], script[32];
+
+        snprintf(id, sizeof(id), "m%d", i);
+        snprintf(script, sizeof(script), "exit %d", i);
+        control[i] = rig_connect(&rig);
+        rig_do(control[i], PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "keeper", "process", id,
+               "spec", exec_spec(script));
+        rig_do(control[i], PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "keeper", "process", id);
+    }
+    for (int i = 0; i < N; i++) {
+        json_t *body = json_pack("{s:s,s:o}", "id", "keeper", "process", json_sprintf("m%d", i));
+        struct err e;
+
+        assert_int_equal(proto_send(control[i], PROTO_PROCESS_START, 1, body, &e), 0);
+        json_decref(body);
+    }
+    for (int i = 0; i < N; i++) {
+        struct proto_frame f;
+        struct err e;
+
+        assert_int_equal(proto_recv(control[i], 20000, &f, &e), 0);
+        assert_int_equal(f.type, PROTO_OK);
+        proto_frame_done(&f);
+        rig_wait_exit(control[i], &r);
+        assert_int_equal(r.status, i);
+        close(control[i]);
+    }
+}
+
+/* Bytes that are no protocol end their connection and nothing else. */
+static void test_bad_bytes(void **state)
+{
+    char buf[256];
+    int fd;
+    struct err e;
+
+    (void)state;
+    NEEDS_RIG();
+    fd = rig_connect(&rig);
+    assert_int_equal(write(fd, "GET / HTTP/1.0\r\n\r\n", 18), 18);
+    while (read(fd, buf, sizeof(buf)) > 0)
+        ;
+    close(fd);
+    fd = rig_connect(&rig);
+    rig_fail(fd, 999, json_object(), &e);
+    assert_string_equal(e.msg, "the agent knows no request of type 999");
+    rig_fail(fd, PROTO_PROCESS_START, rig_json("{'id':'ghost'}"), &e);
+    assert_string_equal(e.msg, "container ghost does not exist in the sandbox");
+    rig_fail(fd, PROTO_CONTAINER_CREATE, rig_json("{'id':'../x'}"), &e);
+    assert_int_equal(e.code, EINVAL);
+    close(fd);
+}
+
 /* Symlinks of the image that point out of the root mean what they mean inside. */
 static void test_escape(void **state)
 {
+    (void)state;
+    NEEDS_RIG();
+
     char path[256];
     struct run r;
     json_t *c = rig_config("cat /here/file; ls /here; mount | grep -c /here");
 
-    (void)state;
-    NEEDS_RIG();
     snprintf(path, sizeof(path), "%s/share/s/mounts", rig.dir);
     mkdir(path, 0755);
     snprintf(path, sizeof(path), "%s/share/s/mounts/0", rig.dir);
@@ -540,6 +809,15 @@ int main(void)
         cmocka_unit_test(test_terminal),
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_ps_pause_stats),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_oom),
+        cmocka_unit_test(test_user_namespace),
+        cmocka_unit_test(test_time_namespace),
+        cmocka_unit_test(test_read_only_root),
+        cmocka_unit_test(test_hook),
+        cmocka_unit_test(test_seccomp),
+        cmocka_unit_test(test_many_execs),
+        cmocka_unit_test(test_bad_bytes),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_escape),
     };
