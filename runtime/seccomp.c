@@ -4,6 +4,11 @@
  * argument are alternatives, and a system call newer than all that the profile names gets ENOSYS
  * instead of the default refusal, so that programs fall back to older calls. The filter is for the
  * guest, which is x86-64 as the host is; nothing is loaded here. No state.
+ *
+ * libseccomp's time is most of it: 15 ms of CPU for podman's default profile, so the caller should
+ * compile while the VM boots. Its binary tree (SCMP_FLTATR_CTL_OPTIMIZE) is not used: 4 ms more
+ * here, a quarter of a millisecond less at load, and the kernel keeps a bitmap of what is always
+ * allowed.
  */
 #include "runtime/seccomp.h"
 
