@@ -55,12 +55,15 @@ static int add_clean(struct strbuf *b, const char *text, struct err *e)
 static int add_parent_of_own(struct strbuf *b, struct err *e)
 {
     cleanup_free char *own = NULL;
+    char *slash;
     int r = cgroup_own(&own, e);
 
     if (r < 0)
         return r;
-    *strrchr(own, '/') = '\0';
-    return add_clean(b, own, e);
+    slash = own ? strrchr(own, '/') : NULL;
+    if (slash)
+        *slash = '\0';
+    return slash ? add_clean(b, own, e) : 0;
 }
 
 /*

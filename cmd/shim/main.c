@@ -22,8 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SIGSET_BYTES 8 /* of the kernel: all 64, also those that C libraries keep for themselves   \
-                        */
+#define SIGSET_BYTES 8 /* the kernel's, with the signals that C libraries hide */
 
 /* Tells the spawner how it goes; code is a positive errno, 0 = well. */
 static int report(int code, const char *what, const struct winsize *w)

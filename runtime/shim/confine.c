@@ -28,6 +28,7 @@
 #elif defined(__aarch64__)
 #define ARCH AUDIT_ARCH_AARCH64
 #else
+/* cppcheck-suppress preprocessorErrorDirective */
 #error "say here which AUDIT_ARCH_* this machine is"
 #endif
 #define X32_BIT         0x40000000u /* x86-64: the other numbering of the same calls */
