@@ -471,6 +471,44 @@ static void test_readdir(void **state)
     client_close(&c);
 }
 
+/* What rm -r does: takes part of a reply, removes what it took, asks for the rest. */
+static void test_removing_while_reading(void **state)
+{
+    (void)state;
+    enum { N = 500 };
+    struct client c;
+    struct fuse_read_in in = {.size = 4096};
+    char names[64][32], name[32];
+    unsigned removed = 0;
+
+    client_open(&c, INODES_MAX);
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        client_put_file(&c, name, "x");
+    }
+    assert_int_equal(client_openfile(&c, FUSE_OPENDIR, ROOT, O_RDONLY, &in.fh), 0);
+    for (unsigned round = 0;; round++) {
+        unsigned n = 0, take = round % 3 ? 64 : 7;
+        assert_int_equal(client_call(&c, FUSE_READDIR, ROOT, PARTS(PART(in))), 0);
+        if (c.len == 0)
+            break;
+        for (size_t at = 0; at < c.len && n < take; n++) {
+            struct fuse_dirent *d = (void *)(c.body + at);
+            snprintf(names[n], sizeof(names[n]), "%.*s", (int)d->namelen, d->name);
+            in.offset = d->off;
+            at += FUSE_DIRENT_SIZE(d);
+        }
+        for (unsigned i = 0; i < n; i++) {
+            if (names[i][0] == 'f') {
+                assert_int_equal(client_call(&c, FUSE_UNLINK, ROOT, PARTS(NAME(names[i]))), 0);
+                removed++;
+            }
+        }
+    }
+    assert_int_equal(removed, N);
+    client_close(&c);
+}
+
 static void test_xattr(void **state)
 {
     (void)state;
@@ -755,6 +793,7 @@ int main(void)
         cmocka_unit_test(test_setattr),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_readdir),
+        cmocka_unit_test(test_removing_while_reading),
         cmocka_unit_test(test_xattr),
         cmocka_unit_test(test_open_file_operations),
         cmocka_unit_test(test_tmpfile),

@@ -1,6 +1,11 @@
 /*
- * Reading directories: OPENDIR, READDIR, READDIRPLUS, RELEASEDIR. Offsets are those of the host's
- * file system, so nothing needs to be remembered but where the descriptor stands.
+ * Reading directories: OPENDIR, READDIR, READDIRPLUS, RELEASEDIR.
+ *
+ * Offsets are the host file system's. On some (tmpfs before 6.6) they are mere counts, wrong once
+ * an entry before them is removed, while a descriptor that is only read from goes on rightly. So
+ * the descriptor is read in batches and never moved but to start anew: each reply comes from one
+ * batch, which stays with the handle, and a guest that took only a part of a reply comes back to an
+ * offset within that batch.
  */
 #include "vmm/fs/fs.h"
 
@@ -69,12 +74,51 @@ static bool put_dirent(struct fs *fs, struct inode *dir, const struct dirent64 *
     return true;
 }
 
+static const struct dirent64 *entry_at(const struct handle *h, size_t at)
+{
+    return (const struct dirent64 *)(const void *)(h->batch + at);
+}
+
+/* Where in the batch the entry after `offset` stands: batch_len when that is the batch's end. False
+ * when offset is not in the batch. */
+static bool find_in_batch(const struct handle *h, int64_t offset, size_t *at_out)
+{
+    size_t at = 0;
+    bool found = h->batch_len > 0 && offset == h->batch_start && offset != 0;
+
+    while (!found && at < h->batch_len) {
+        found = entry_at(h, at)->d_off == offset;
+        at += entry_at(h, at)->d_reclen;
+    }
+    *at_out = at;
+    return found;
+}
+
+/* Reads the batch that begins at offset, where the descriptor stands already unless `seek`. */
+static int next_batch(struct handle *h, int64_t offset, bool seek)
+{
+    ssize_t n;
+
+    if (!h->batch)
+        h->batch = malloc(HANDLE_BATCH_MAX);
+    if (!h->batch)
+        return -ENOMEM;
+    h->batch_len = 0;
+    if (seek && lseek(h->fd, offset, SEEK_SET) < 0)
+        return -errno;
+    n = getdents64(h->fd, h->batch, HANDLE_BATCH_MAX);
+    if (n < 0)
+        return -errno;
+    h->batch_len = (uint32_t)n;
+    h->batch_start = offset;
+    return 0;
+}
+
 static int read_dir(struct fs *fs, struct fs_request *rq, struct fs_reply *rp, bool plus)
 {
     struct fuse_read_in in;
     struct handle *h;
-    size_t room, len;
-    ssize_t n;
+    size_t room, at = 0;
     int rc = reader_take(&rq->body, &in, sizeof(in));
 
     if (rc < 0)
@@ -85,26 +129,16 @@ static int read_dir(struct fs *fs, struct fs_request *rq, struct fs_reply *rp, b
     if (rq->node->type != S_IFDIR || in.offset > INT64_MAX)
         return -EINVAL;
     room = in.size < FUSE_WIRE_BODY_MAX ? in.size : FUSE_WIRE_BODY_MAX;
-    if ((int64_t)in.offset != h->pos && lseek(h->fd, (off_t)in.offset, SEEK_SET) < 0)
-        return -errno;
-    h->pos = (int64_t)in.offset;
-    /* A READDIRPLUS entry is several times as long as the kernel's: ask for what may fit. */
-    len = plus ? room / 4 : room;
-    n = getdents64(h->fd, fs->scratch, len);
-    if (n == -1 && errno == EINVAL && len < room)
-        n = getdents64(h->fd, fs->scratch, room);
-    if (n < 0)
-        return -errno;
-    for (ssize_t at = 0; at < n;) {
-        const struct dirent64 *d = (const struct dirent64 *)(const void *)(fs->scratch + at);
-        h->pos = d->d_off;
-        if (!put_dirent(fs, rq->node, d, plus, room, rp)) {
-            h->pos = -1; /* the descriptor stands behind what was given */
-            break;
-        }
-        at += d->d_reclen;
+    bool found = find_in_batch(h, (int64_t)in.offset, &at);
+    if (!found || at == h->batch_len) {
+        rc = next_batch(h, (int64_t)in.offset, !found);
+        at = 0;
     }
-    return n > 0 && rp->len == 0 ? -EINVAL : 0;
+    if (rc < 0)
+        return rc;
+    while (at < h->batch_len && put_dirent(fs, rq->node, entry_at(h, at), plus, room, rp))
+        at += entry_at(h, at)->d_reclen;
+    return h->batch_len > 0 && rp->len == 0 ? -EINVAL : 0;
 }
 
 int op_readdir(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)

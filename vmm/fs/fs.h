@@ -34,8 +34,8 @@ struct fs {
     bool running; /* between INIT and DESTROY */
     struct inodes inodes;
     struct handles handles;
-    uint32_t uid, gid;                  /* the server's own */
-    uint8_t *request, *reply, *scratch; /* FUSE_WIRE_REQUEST_MAX, _REPLY_MAX, _BODY_MAX bytes */
+    uint32_t uid, gid;        /* the server's own */
+    uint8_t *request, *reply; /* FUSE_WIRE_REQUEST_MAX, _REPLY_MAX bytes */
 };
 
 struct fs_request {

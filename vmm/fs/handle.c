@@ -1,4 +1,4 @@
-/* The table of open files. Owns the descriptors in it. */
+/* The table of open files. Owns the descriptors and batches in it. */
 #include "vmm/fs/handle.h"
 
 #include "lib/cleanup.h"
@@ -28,6 +28,8 @@ static void slot_release(struct handles *t, uint32_t k)
     struct handle *h = &t->slot[k];
 
     close_fd(&h->fd);
+    free(take_ptr(h->batch));
+    h->batch_len = 0;
     h->kind = HANDLE_FREE;
     h->generation++;
     h->next = t->free;
@@ -59,7 +61,6 @@ int handles_add(struct handles *t, enum handle_kind kind, int fd, uint64_t *out)
     h = &t->slot[k];
     h->fd = fd;
     h->kind = kind;
-    h->pos = 0;
     *out = (uint64_t)h->generation << 32 | k;
     return 0;
 }

@@ -17,8 +17,12 @@ struct handle {
     enum handle_kind kind;
     uint32_t generation;
     uint32_t next; /* of the free list, index + 1; 0 = end */
-    int64_t pos;   /* of a directory: where the next getdents64 continues */
+    /* Of a directory: the entries last read, as getdents64 gives them; see dir.c. */
+    uint8_t *batch; /* HANDLE_BATCH_MAX bytes, or NULL; owned */
+    uint32_t batch_len;
+    int64_t batch_start; /* the offset before its first entry */
 };
+#define HANDLE_BATCH_MAX 4096u
 
 struct handles {
     struct handle *slot; /* FUSE_WIRE_HANDLES_MAX */

@@ -240,8 +240,7 @@ int fs_new(int sock, int root_fd, int proc_fd, uint32_t max_inodes, struct fs **
     fs->sock = fs->proc_fd = -1;
     fs->request = malloc(FUSE_WIRE_REQUEST_MAX);
     fs->reply = malloc(FUSE_WIRE_REPLY_MAX);
-    fs->scratch = malloc(FUSE_WIRE_BODY_MAX);
-    if (!fs->request || !fs->reply || !fs->scratch)
+    if (!fs->request || !fs->reply)
         rc = err_set(e, ENOMEM, "no memory for the file server");
     else if (fchdir(proc_fd) < 0)
         rc = err_errno(e, "make /proc/self/fd the working directory");
@@ -271,6 +270,5 @@ void fs_free(struct fs *fs)
     close_fd(&fs->proc_fd);
     free(fs->request);
     free(fs->reply);
-    free(fs->scratch);
     free(fs);
 }
