@@ -110,8 +110,9 @@ void conn_sent(struct conn *c, uint32_t len)
 
 /*
  * The guest learns of freed space from every packet to it. One is sent for that alone when the
- * guest may think less than half the buffer free and there is a step to tell, or all to tell: so a
- * guest that waits for space is always woken, and one that is far from waiting is left alone.
+ * guest may think a quarter of the buffer taken and there is a step to tell, or all to tell: so a
+ * guest that waits for space is always woken, and one that sends a little now and then is left
+ * alone.
  */
 void conn_forwarded(struct conn *c, uint32_t len)
 {
@@ -119,7 +120,7 @@ void conn_forwarded(struct conn *c, uint32_t len)
     if (c->state != CONN_OPEN)
         return;
     uint32_t seen = c->received - c->told, news = c->forwarded - c->told;
-    if (seen > VSOCK_BUF_ALLOC / 2 && (news >= CREDIT_STEP || c->forwarded == c->received))
+    if (seen > VSOCK_BUF_ALLOC / 4 && (news >= CREDIT_STEP || c->forwarded == c->received))
         c->owes |= CONN_OWES_CREDIT;
 }
 

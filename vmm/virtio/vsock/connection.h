@@ -11,8 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Our receive buffer for each connection: what a guest may send ahead of the host's reader. */
-#define VSOCK_BUF_ALLOC (128u * 1024)
+/* Our receive buffer for each connection: what a guest may send ahead of the host's reader. Four of
+ * Linux's largest packets, so that one can be on its way while another is acknowledged. */
+#define VSOCK_BUF_ALLOC (256u * 1024)
 
 enum conn_state {
     CONN_NONE,       /* no connection */
