@@ -84,7 +84,9 @@ static void explain(const struct store *store, struct err *e)
         err_set(e, e->code, "%s: the VM has ended; the guest's last words: %.*s", e->msg,
                 WORDS_SHOWN, words);
     else
-        err_set(e, e->code, "%s: the VM has ended without a word", e->msg);
+        err_set(e, e->code,
+                "%s: the VM has ended without a word (is its memory enough for the guest kernel?)",
+                e->msg);
 }
 
 int sandbox_explain(const struct store *store, const struct process *vmm, struct err *e)
