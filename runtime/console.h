@@ -49,7 +49,8 @@ bool console_size(int fd, uint16_t *rows_out, uint16_t *cols_out);
 /*
  * Stays with a shim that has been handed over until it ends, and reaps it: what `run` and `exec` do
  * in the foreground. Signals that this process receives are passed on to the shim; with a terminal
- * (s->master >= 0) the user's terminal is made raw, relayed and resized, and restored on return.
+ * (s->master >= 0) the user's terminal is made raw, relayed and resized, and restored on return;
+ * without one our stdin and stdout, which the shim has, become /dev/null.
  * *status_out is the exit status for our caller (128+n when signal n ended the shim).
  */
 int console_foreground(struct shim *s, int *status_out, struct err *e) must_check;

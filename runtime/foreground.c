@@ -8,6 +8,7 @@
 #include "runtime/shim/pump.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -127,6 +128,21 @@ static int relay_terminal(struct foreground *f, struct err *e)
     return console_raw_enter(&f->raw, f->tty, e);
 }
 
+/*
+ * Without a terminal the shim has stdin and stdout; kept open here as well, they would hide from
+ * whoever is behind them that the container closed its own.
+ */
+static int let_go_of_stdio(struct err *e)
+{
+    cleanup_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null < 0)
+        return err_errno(e, "open /dev/null");
+    if (dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+        return err_errno(e, "replace stdin and stdout");
+    return 0;
+}
+
 int console_foreground(struct shim *s, int *status_out, struct err *e)
 {
     struct foreground f = {.shim = s, .tty = -1, .raw = CONSOLE_RAW_INIT};
@@ -141,8 +157,8 @@ int console_foreground(struct shim *s, int *status_out, struct err *e)
     f.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (f.signals < 0)
         r = err_errno(e, "signalfd");
-    if (r == 0 && s->master >= 0)
-        r = relay_terminal(&f, e);
+    if (r == 0)
+        r = s->master >= 0 ? relay_terminal(&f, e) : let_go_of_stdio(e);
     if (r == 0)
         r = loop(&f, e);
     console_raw_leave(&f.raw);

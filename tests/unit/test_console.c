@@ -356,6 +356,14 @@ static void test_foreground_plain(void **state)
         skip();
     start(&s, PLAIN);
     settle(&s);
+    for (int fd = 0; fd < 2; fd++) { /* the shim's alone now */
+        char path[64], target[64] = "";
+
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)s.command, fd);
+        do
+            assert_true(readlink(path, target, sizeof(target) - 1) > 0);
+        while (strcmp(target, "/dev/null") != 0 && poll(NULL, 0, 1) == 0);
+    }
     kill(s.command, SIGHUP);
     hear_number(&s, PROTO_PROCESS_SIGNAL, "signal", SIGHUP);
     finish(&s, 3);
