@@ -1,0 +1,63 @@
+#!/usr/bin/env bats
+# Whatever is killed, and whenever: the next delete --force leaves nothing.
+
+load ../helper
+
+setup() {
+    make_work
+    make_bundle
+    args sleep 1000
+}
+
+teardown() {
+    pkill -CONT -f bulkhead-vmm || true
+    clean_up
+}
+
+@test "a create that is killed at any moment" {
+    local begin end whole i
+    begin=$(date +%s%N)
+    create_container c1
+    end=$(date +%s%N)
+    whole=$((end - begin))
+    bh delete --force c1
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+        bh create --bundle "$BUNDLE" --pid-file "$WORK/c1.pid" c1 </dev/null >/dev/null 2>&1 &
+        sleep "$(awk "BEGIN {print $whole * $i / 12 / 1e9}")"
+        pkill -KILL -f "bulkhead --root $ROOT create" || true
+        wait $! || true
+        bh delete --force c1
+        leftovers
+    done
+}
+
+@test "delete --force of a container that another call still creates" {
+    bh create --bundle "$BUNDLE" c1 </dev/null >/dev/null 2>"$WORK/err" &
+    until [ -e "$ROOT/c1/vmm.log" ]; do sleep 0.01; done
+    bh delete --force c1
+    status=0
+    wait $! || status=$?
+    [ "$status" -eq 1 ]
+    grep -q "bulkhead create failed" "$WORK/err"
+    leftovers
+}
+
+@test "SIGKILL ends a container whose VM does not answer any more" {
+    create_container c1
+    bh start c1
+    pkill -STOP -f bulkhead-vmm
+    bh kill c1 KILL
+    wait_status c1 stopped
+    bh delete c1
+    leftovers
+}
+
+@test "the file server is killed: the container can still be killed and deleted" {
+    create_container c1
+    bh start c1
+    pkill -KILL -f bulkhead-fs
+    bh kill c1 KILL
+    wait_status c1 stopped
+    bh delete c1
+    leftovers
+}
