@@ -162,13 +162,13 @@ static int write_params(const struct memory *mem, const struct boot_config *c,
     return c->initrd_fd < 0 ? 0 : load_initrd(mem, c->initrd_fd, kernel->end, p, e);
 }
 
-static int write_mptable(const struct memory *mem, const struct boot_config *c, struct err *e)
+static int write_mptable(const struct memory *mem, unsigned vcpus, struct err *e)
 {
     uint8_t *p = low(mem, MPTABLE_ADDR, MPTABLE_SIZE);
 
     if (p == NULL)
         return err_set(e, ENOMEM, "no RAM for the MP table");
-    int r = mptable_write(p, MPTABLE_SIZE, MPTABLE_ADDR, c->vcpus, c->lines, e);
+    int r = mptable_write(p, MPTABLE_SIZE, MPTABLE_ADDR, vcpus, e);
     return r < 0 ? r : 0;
 }
 
@@ -193,7 +193,7 @@ int boot_load(const struct memory *mem, const struct boot_config *c, struct cpu_
     if (r == 0)
         r = write_seed(mem, e);
     if (r == 0)
-        r = write_mptable(mem, c, e);
+        r = write_mptable(mem, c->vcpus, e);
     if (r == 0)
         r = write_page_tables(mem, e);
     if (r < 0)

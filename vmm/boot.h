@@ -26,7 +26,6 @@ struct boot_config {
     int initrd_fd; /* -1 = none */
     const char *cmdline;
     unsigned vcpus;
-    uint32_t lines; /* interrupt lines in use: bit n = GSI n */
 };
 
 /* Loads kernel and initrd with pread and writes all tables. RAM must be zero. */

@@ -83,7 +83,7 @@ static void put(struct writer *w, const void *entry, size_t len)
     }
 }
 
-static void put_entries(struct writer *w, unsigned ncpus, uint32_t lines)
+static void put_entries(struct writer *w, unsigned ncpus)
 {
     for (unsigned i = 0; i < ncpus; i++) {
         struct cpu cpu = {.type = 0,
@@ -98,8 +98,6 @@ static void put_entries(struct writer *w, unsigned ncpus, uint32_t lines)
         .type = 2, .id = (uint8_t)ncpus, .version = IOAPIC_VER, .flags = 1, .address = IOAPIC_ADDR};
     put(w, &io, sizeof(io));
     for (unsigned pin = 0; pin < MPTABLE_PINS; pin++) {
-        if (!(lines >> pin & 1))
-            continue;
         struct interrupt i = {.type = 3,
                               .kind = INT_VECTORED,
                               .source = (uint8_t)pin,
@@ -113,15 +111,14 @@ static void put_entries(struct writer *w, unsigned ncpus, uint32_t lines)
     put(w, &nmi, sizeof(nmi));
 }
 
-int mptable_write(uint8_t *buf, size_t size, uint64_t gpa, unsigned ncpus, uint32_t lines,
-                  struct err *e)
+int mptable_write(uint8_t *buf, size_t size, uint64_t gpa, unsigned ncpus, struct err *e)
 {
     size_t head = sizeof(struct floating) + sizeof(struct header);
     struct writer w = {.buf = buf, .size = size, .len = head};
 
     if (size < head)
         return err_set(e, ENOSPC, "no room for the MP table");
-    put_entries(&w, ncpus, lines);
+    put_entries(&w, ncpus);
     if (w.buf == NULL)
         return err_set(e, ENOSPC, "no room for %u vCPUs in the MP table", ncpus);
 

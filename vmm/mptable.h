@@ -12,11 +12,10 @@
 
 /*
  * Writes floating pointer and table to buf, which the guest sees at gpa (a multiple of 16): vCPUs
- * with APIC ids 0 to ncpus - 1, one IOAPIC with MPTABLE_PINS pins; for each bit n of `lines` pin n
- * is edge-triggered ISA interrupt n. A kernel sets up each line that is listed, at a dozen emulated
- * IOAPIC accesses apiece, so only those in use should be. Returns bytes used or -ENOSPC.
+ * with APIC ids 0 to ncpus - 1, one IOAPIC with MPTABLE_PINS pins, pin n being edge-triggered ISA
+ * interrupt n. Returns bytes used or -ENOSPC.
  */
-int mptable_write(uint8_t *buf, size_t size, uint64_t gpa, unsigned ncpus, uint32_t lines,
+int mptable_write(uint8_t *buf, size_t size, uint64_t gpa, unsigned ncpus,
                   struct err *e) must_check;
 
 #endif

@@ -214,6 +214,7 @@ static int prepare(struct vm *vm, struct err *e)
         return r;
     vm->loop.lock = &vm->lock;
     r = enter_jail(vm, e);
+    vm_mark(vm, "jail entered");
     if (r == 0)
         r = watch(vm, e);
     if (r == 0)
@@ -235,6 +236,7 @@ static int launch(struct vm *vm, struct err *e)
 
 static enum vmm_status run(struct vm *vm, struct err *e)
 {
+    vm_mark(vm, "threads started");
     vm->t_run = stats_now();
     vcpu_set_want(&vm->vcpus, VCPU_RUN);
     int r = loop_run(&vm->loop);

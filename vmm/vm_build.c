@@ -5,10 +5,12 @@
 #include "vmm/vm_internal.h"
 
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "lib/str.h"
 #include "vmm/boot.h"
 #include "vmm/cpu_x86.h"
 #include "vmm/kvm.h"
+#include "vmm/stats.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -161,16 +163,6 @@ static int build_devices(struct vm *vm, struct err *e)
 
 /* --- Kernel and vCPUs ------------------------------------------------------------------------ */
 
-/* The timer's line is for kernels that know no better clock. */
-static uint32_t lines_in_use(const struct vm *vm)
-{
-    uint32_t lines = 1u << 0 | (vm->serial.full ? 1u << SERIAL_GSI : 0);
-
-    for (unsigned i = 0; i < vm->ndevices; i++)
-        lines |= 1u << vm_gsi[i];
-    return lines;
-}
-
 /* The plan's command line and a word for each device: how a guest without PCI and ACPI finds it. */
 static int make_cmdline(const struct vm *vm, struct strbuf *out, struct err *e)
 {
@@ -187,7 +179,6 @@ static int load_kernel(struct vm *vm, struct cpu_entry *entry, struct err *e)
         .kernel_fd = vm->plan->kernel_fd,
         .initrd_fd = vm->plan->initrd_fd,
         .vcpus = vm->plan->vcpus,
-        .lines = lines_in_use(vm),
     };
     struct strbuf cmdline = {0};
     int r = make_cmdline(vm, &cmdline, e);
@@ -227,6 +218,11 @@ static int build_vcpus(struct vm *vm, const struct cpu_entry *entry, struct err 
     return r;
 }
 
+void vm_mark(const struct vm *vm, const char *what)
+{
+    log_debug("%s after %llu us", what, (unsigned long long)(stats_now() - vm->t_start) / 1000);
+}
+
 int vm_build(struct vm *vm, struct err *e)
 {
     struct cpu_entry entry;
@@ -238,11 +234,17 @@ int vm_build(struct vm *vm, struct err *e)
     vm->vcpus.pio = &vm->pio;
     vm->vcpus.mmio = &vm->mmio;
     int r = build_kvm(vm, e);
+    vm_mark(vm, "KVM and memory");
     if (r == 0)
         r = build_devices(vm, e);
+    vm_mark(vm, "devices");
     if (r == 0)
         r = load_kernel(vm, &entry, e);
-    return r < 0 ? r : build_vcpus(vm, &entry, e);
+    vm_mark(vm, "kernel loaded");
+    if (r == 0)
+        r = build_vcpus(vm, &entry, e);
+    vm_mark(vm, "vCPUs");
+    return r;
 }
 
 void vm_unbuild(struct vm *vm)

@@ -49,4 +49,7 @@ int vm_build(struct vm *vm, struct err *e) must_check;
 /* Takes it apart; harmless on a half-built machine. No vCPU thread may be left. */
 void vm_unbuild(struct vm *vm);
 
+/* For --debug: logs how long it took to get here. */
+void vm_mark(const struct vm *vm, const char *what);
+
 #endif

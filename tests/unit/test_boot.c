@@ -190,8 +190,7 @@ static int boot(const struct memory *m, const void *initrd, size_t initrd_len, c
     struct boot_config c = {.kernel_fd = file_of(&k, sizeof(k)),
                             .initrd_fd = initrd ? file_of(initrd, initrd_len) : -1,
                             .cmdline = cmdline,
-                            .vcpus = 4,
-                            .lines = 0x21};
+                            .vcpus = 4};
     int r = boot_load(m, &c, entry, e);
 
     close(c.kernel_fd);
@@ -325,7 +324,7 @@ static void test_mptable(void **state)
 
     for (unsigned n = 0; n < 3; n++) {
         memset(buf, 0, sizeof(buf));
-        int len = mptable_write(buf, sizeof(buf), 0xf0000, counts[n], 0xf23, &e);
+        int len = mptable_write(buf, sizeof(buf), 0xf0000, counts[n], &e);
         assert_true(len > 0);
         assert_memory_equal(buf, "_MP_", 4);
         assert_int_equal(sum(buf, 16), 0);
@@ -344,10 +343,10 @@ static void test_mptable(void **state)
         assert_ptr_equal(p, buf + len);
         assert_int_equal(seen[0], counts[n]);
         assert_int_equal(seen[2], 1);
-        assert_int_equal(seen[3], 7); /* the lines of the mask */
+        assert_int_equal(seen[3], MPTABLE_PINS);
     }
-    assert_int_equal(mptable_write(buf, 700, 0xf0000, 32, 1, &e), -ENOSPC);
-    assert_int_equal(mptable_write(buf, 10, 0xf0000, 1, 1, &e), -ENOSPC);
+    assert_int_equal(mptable_write(buf, 700, 0xf0000, 32, &e), -ENOSPC);
+    assert_int_equal(mptable_write(buf, 10, 0xf0000, 1, &e), -ENOSPC);
 }
 
 int main(void)
