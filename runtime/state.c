@@ -73,7 +73,42 @@ json_t *state_json(const struct state *s, enum status status, const char *owner)
     return j;
 }
 
-json_t *state_timing(const struct state *s)
+static json_t *vm_json(const struct state *s, const struct control_reply *vm)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } numbers[] = {
+        {"exits", vm->exits},
+        {"exits_io", vm->exits_io},
+        {"exits_mmio", vm->exits_mmio},
+        {"exits_hlt", vm->exits_hlt},
+        {"exits_other", vm->exits_other},
+        {"kicks", vm->kicks},
+        {"interrupts", vm->interrupts},
+        {"resident", vm->resident},
+    };
+    const struct {
+        const char *name;
+        uint64_t at;
+    } moments[] = {
+        {"start", vm->t_start},
+        {"run", vm->t_run},
+        {"driver_ok", vm->t_driver_ok},
+        {"first_connection", vm->t_first_connection},
+    };
+    json_t *o = json_object();
+
+    for (size_t i = 0; i < ARRAY_SIZE(moments) && o; i++)
+        if (moments[i].at >= s->phase[PHASE_BEGIN])
+            json_object_set_new(o, moments[i].name,
+                                json_integer((json_int_t)(moments[i].at - s->phase[PHASE_BEGIN])));
+    for (size_t i = 0; i < ARRAY_SIZE(numbers) && o; i++)
+        json_object_set_new(o, numbers[i].name, json_integer((json_int_t)numbers[i].value));
+    return o;
+}
+
+json_t *state_timing(const struct state *s, const struct control_reply *vm)
 {
     json_t *phases = json_object();
 
@@ -81,8 +116,8 @@ json_t *state_timing(const struct state *s)
         if (s->phase[i] && s->phase[PHASE_BEGIN])
             json_object_set_new(phases, phase_names[i],
                                 json_integer((json_int_t)(s->phase[i] - s->phase[PHASE_BEGIN])));
-    return json_pack("{s:s, s:o*, s:I}", "id", s->id, "phases", phases, "guest_boot_ns",
-                     (json_int_t)s->guest_boot_ns);
+    return json_pack("{s:s, s:o, s:I, s:o*}", "id", s->id, "phases", phases, "guest_boot_ns",
+                     (json_int_t)s->guest_boot_ns, "vm", vm ? vm_json(s, vm) : NULL);
 }
 
 void state_done(struct state *s)

@@ -2,6 +2,7 @@
 #ifndef BULKHEAD_RUNTIME_STATE_H
 #define BULKHEAD_RUNTIME_STATE_H
 
+#include "lib/plan.h"
 #include "runtime/store.h"
 
 enum status { STATUS_CREATING, STATUS_CREATED, STATUS_RUNNING, STATUS_PAUSED, STATUS_STOPPED };
@@ -16,8 +17,12 @@ const char *status_name(enum status s);
  * NULL without memory.
  */
 json_t *state_json(const struct state *s, enum status status, const char *owner);
-/* {"phases": {name: ns since create was called}, ...}; NULL without memory. */
-json_t *state_timing(const struct state *s);
+/*
+ * How long things took: {"id", "phases": {name: ns since create was called}, "guest_boot_ns", "vm":
+ * {exits, interrupts, ...}}. `vm` is what the VMM's control socket says, NULL when it is gone. NULL
+ * without memory.
+ */
+json_t *state_timing(const struct state *s, const struct control_reply *vm);
 
 /* RFC 3339 with nanoseconds, UTC, trailing zeros dropped as Go does. */
 #define STATE_TIME_MAX 48
