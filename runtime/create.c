@@ -13,6 +13,7 @@
  */
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/log.h"
 #include "lib/names.h"
 #include "lib/str.h"
 #include "runtime/cgroup.h"
@@ -238,6 +239,10 @@ static int make_host_side(struct creation *c, struct err *warning, struct err *e
     if (sandbox_start(&c->config, &c->files, &c->share, &c->store, c->cgroup_fd, &c->state,
                       &c->sandbox, e) < 0)
         return -e->code;
+    log_debug("VM: %u vCPUs, %llu MiB, kernel %s, command line \"%s\"; pids: shim %d, VMM %d, file "
+              "server %d",
+              c->config.vcpus, (unsigned long long)c->config.memory_mib, c->config.kernel,
+              c->config.kernel_parameters, c->state.shim.pid, c->state.vmm.pid, c->state.fs.pid);
     return set_oom_score(c, c->state.vmm.pid, e);
 }
 
@@ -292,6 +297,9 @@ static int enter_guest(struct creation *c, json_t *body_taken, struct err *e)
     c->state.phase[PHASE_READY] = monotonic_ns();
     json_int_t boot = json_integer_value(json_object_get(hello, "boot_ns"));
     c->state.guest_boot_ns = boot > 0 ? (uint64_t)boot : 0;
+    log_debug("agent ready %.1f ms after create began, %.1f ms of them in the guest",
+              (double)(c->state.phase[PHASE_READY] - c->state.phase[PHASE_BEGIN]) / 1e6,
+              (double)c->state.guest_boot_ns / 1e6);
     json_decref(hello);
     if (make_guest_side(c, body_taken, e) < 0)
         return sandbox_explain(&c->store, &c->state.vmm, e);

@@ -1,5 +1,15 @@
 /* `bulkhead state`: the state as JSON, in runc's shape; with --timing, how long each phase took. */
 #include "cmd/bulkhead/command.h"
+#include "runtime/client.h"
+
+static int print_timing(const struct store *store, const struct state *state, struct err *e)
+{
+    struct control_reply vm;
+    struct err gone = ERR_INIT;
+    bool there = client_control(store->path, CONTROL_STATS, &vm, &gone) == 0;
+
+    return command_print(state_timing(state, there ? &vm : NULL), JSON_INDENT(2), e);
+}
 
 int cmd_state(int argc, char **argv, const struct globals *g, struct err *e)
 {
@@ -17,9 +27,8 @@ int cmd_state(int argc, char **argv, const struct globals *g, struct err *e)
         return first;
     if (container_load(&g->rt, argv[first], &store, &state, e) < 0)
         return -e->code;
-    int r =
-        command_print(timing ? state_timing(&state) : state_json(&state, state_status(&state), ""),
-                      JSON_INDENT(2), e);
+    int r = timing ? print_timing(&store, &state, e)
+                   : command_print(state_json(&state, state_status(&state), ""), JSON_INDENT(2), e);
     state_done(&state);
     store_close(&store);
     return r;
