@@ -7,7 +7,7 @@
  *
  *  - The `unique` of a request is the VMM's, not the guest's; a reply carries it back. Replies come
  *    in the order of the requests. FORGET, BATCH_FORGET and a request whose unique is
- *    FUSE_WIRE_NO_REPLY have none.
+ *    FUSE_WIRE_NO_REPLY have none. RELEASE and RELEASEDIR come without: the VMM has answered.
  *  - A successful reply to OPEN, CREATE or TMPFILE carries the opened file's descriptor
  *    (SCM_RIGHTS, exactly one); no other reply carries any. READ and WRITE never cross this socket:
  *    the VMM does them on that descriptor.

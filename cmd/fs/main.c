@@ -189,7 +189,7 @@ static int serve(struct args *a, struct err *e)
     cleanup_fd int root_fd = -1;
     cleanup_fd int proc_fd = -1;
     uint32_t max_inodes;
-    struct fs *fs;
+    struct fs *fs = NULL;
     int rc = a->listen ? accept_one(a, e) : 0;
 
     if (rc == 0)

@@ -394,9 +394,14 @@ static void test_hostile_handles(void **state)
     struct fuse_release_in rel = {.fh = 7};
     struct fuse_read_in r = {.fh = 7, .size = 4};
     submit(&f, REQUEST, FUSE_RELEASE, &rel, sizeof(rel), 32);
-    assert_int_equal(arrived(&f, &h), 64);
-    answer(&f, h.unique, 0, NULL, 0, -1);
     assert_int_equal(result(&f, REQUEST, NULL), 0);
+    assert_int_equal(arrived(&f, &h), 64);
+    assert_int_equal(h.opcode, FUSE_RELEASE);
+    assert_int_equal(h.unique, FUSE_WIRE_NO_REPLY);
+    submit(&f, REQUEST, FUSE_RELEASEDIR, &rel, sizeof(rel), 32);
+    assert_int_equal(result(&f, REQUEST, NULL), 0);
+    assert_int_equal(arrived(&f, &h), 64);
+    assert_int_equal(h.unique, FUSE_WIRE_NO_REPLY);
     submit(&f, REQUEST, FUSE_READ, &r, sizeof(r), 32);
     assert_int_equal(result(&f, REQUEST, NULL), -EBADF);
     assert_int_equal(open_as(&f, 1ull << 32 | 7, file), 0); /* the index is free again */

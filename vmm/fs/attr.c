@@ -161,9 +161,10 @@ static int set_size(struct fs *fs, struct inode *i, const struct fuse_setattr_in
             return -EBADF;
         fd = h->fd;
     } else {
-        fd = own = fs_reopen(fs, i, S_IFREG, O_WRONLY);
-        if (fd < 0)
-            return fd;
+        own = fs_reopen(fs, i, S_IFREG, O_WRONLY);
+        if (own < 0)
+            return own;
+        fd = own;
     }
     if (in->valid & FATTR_KILL_SUIDGID)
         fsetid = cred_drop_fsetid();

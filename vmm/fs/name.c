@@ -34,7 +34,7 @@ static int put_entry(struct fs *fs, struct fs_request *rq, const char *name, str
 
 int op_symlink(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 {
-    const char *name, *target;
+    const char *name = "", *target = "";
     int rc = reader_name(&rq->body, &name);
 
     if (rc == 0)
@@ -59,7 +59,7 @@ static dev_t decode_dev(uint32_t dev)
 int op_mknod(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 {
     struct fuse_mknod_in in;
-    const char *name;
+    const char *name = "";
     int rc = reader_take(&rq->body, &in, sizeof(in));
 
     if (rc == 0)
@@ -78,7 +78,7 @@ int op_mknod(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 int op_mkdir(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 {
     struct fuse_mkdir_in in;
-    const char *name;
+    const char *name = "";
     int rc = reader_take(&rq->body, &in, sizeof(in));
 
     if (rc == 0)
@@ -96,7 +96,7 @@ int op_mkdir(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 
 static int remove_name(struct fs_request *rq, int flags)
 {
-    const char *name;
+    const char *name = "";
     int rc = reader_name(&rq->body, &name);
 
     if (rc == 0)
@@ -123,7 +123,7 @@ int op_rmdir(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 static int rename_names(struct fs *fs, struct fs_request *rq, uint64_t newdir, uint32_t flags)
 {
     struct inode *to = inodes_get(&fs->inodes, newdir);
-    const char *name, *newname;
+    const char *name = "", *newname = "";
     int rc = reader_name(&rq->body, &name);
 
     if (rc == 0)
@@ -161,7 +161,7 @@ int op_link(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 {
     struct fuse_link_in in;
     struct inode *old;
-    const char *name;
+    const char *name = "";
     char num[16];
     int rc = reader_take(&rq->body, &in, sizeof(in));
 

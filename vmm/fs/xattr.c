@@ -34,8 +34,8 @@ static int kill_sgid(struct fs *fs, const struct inode *i, const char *num)
 int op_setxattr(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 {
     struct fuse_setxattr_in in;
-    const char *name;
-    const void *value;
+    const char *name = "";
+    const void *value = "";
     char num[16];
     int rc = reader_take(&rq->body, &in, sizeof(in));
 
@@ -80,7 +80,7 @@ static uint32_t bounded(uint32_t size)
 int op_getxattr(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 {
     struct fuse_getxattr_in in;
-    const char *name;
+    const char *name = "";
     char num[16];
     int rc = reader_take(&rq->body, &in, sizeof(in));
 
@@ -117,7 +117,7 @@ int op_listxattr(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 
 int op_removexattr(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 {
-    const char *name;
+    const char *name = "";
     char num[16];
     int rc = reader_text(&rq->body, XATTR_NAME_LEN_MAX, &name);
 

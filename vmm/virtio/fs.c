@@ -45,26 +45,54 @@ static int check_release(struct fs_dev *f, const struct fs_request_head *h)
 
     if (h->in.len != sizeof(h->in) + sizeof(h->release))
         return -EINVAL;
+    if (h->in.opcode == FUSE_RELEASEDIR)
+        return 0; /* directories are known to the server only */
     file = fs_file_get(f, h->release.fh);
     if (!file)
         return -EBADF;
     return file->users ? -EBUSY : 0;
 }
 
-/* The file is closed once its RELEASE is on its way, so that its index is free by the time the
- * server can give it out again. */
+/*
+ * RELEASE and RELEASEDIR. The guest's close(2) waits for the answer and ignores it: so it comes at
+ * once, and the server is told without one. The file is closed before the server can give its index
+ * out again.
+ */
 static int begin_release(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h)
 {
     int rc = check_release(f, h);
 
-    if (rc < 0) {
-        fs_finish(f, s, rc, NULL, 0);
-        return 0;
-    }
-    rc = fs_forward(f, s, h, true);
-    if (rc == 0 && f->sock >= 0)
+    if (rc == 0)
+        rc = fs_tell(f, s, h);
+    if (rc == -EAGAIN)
+        return rc;
+    if (rc == 0 && h->in.opcode == FUSE_RELEASE)
         close_fd(&fs_file_get(f, h->release.fh)->fd);
-    return rc;
+    fs_finish(f, s, rc, NULL, 0);
+    return 0;
+}
+
+/* One without a reply. Nothing is ever interrupted: every request ends by itself. */
+static int begin_silent(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h)
+{
+    int rc = 0;
+
+    if (f->sock >= 0 && h->in.opcode != FUSE_INTERRUPT && h->in.len <= FUSE_WIRE_REQUEST_MAX)
+        rc = fs_tell(f, s, h);
+    if (rc == -EAGAIN)
+        return rc;
+    fs_give_back(f, s, 0);
+    return 0;
+}
+
+static int begin_forward(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h)
+{
+    int rc = h->in.len > FUSE_WIRE_REQUEST_MAX ? -E2BIG : fs_forward(f, s, h);
+
+    if (rc == 0 || rc == -EAGAIN)
+        return rc;
+    fs_finish(f, s, rc, NULL, 0);
+    return 0;
 }
 
 /*
@@ -84,26 +112,23 @@ static int begin(struct fs_dev *f, struct fs_slot *s, unsigned queue)
     s->queue = queue;
     s->unique = h.in.unique;
     s->opcode = h.in.opcode;
-    if (!reply &&
-        (f->sock < 0 || h.in.opcode == FUSE_INTERRUPT || h.in.len > FUSE_WIRE_REQUEST_MAX)) {
-        fs_give_back(f, s, 0); /* nothing is ever interrupted: every request ends by itself */
-        return 0;
-    }
+    if (!reply)
+        return begin_silent(f, s, &h);
     if (f->sock < 0) {
         fs_finish(f, s, -ENOTCONN, NULL, 0);
         return 0;
     }
-    if (h.in.opcode == FUSE_READ || h.in.opcode == FUSE_WRITE) {
+    switch (h.in.opcode) {
+    case FUSE_READ:
+    case FUSE_WRITE:
         fs_begin_io(f, s, &h);
         return 0;
-    }
-    if (h.in.len > FUSE_WIRE_REQUEST_MAX) {
-        fs_finish(f, s, -E2BIG, NULL, 0);
-        return 0;
-    }
-    if (h.in.opcode == FUSE_RELEASE)
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
         return begin_release(f, s, &h);
-    return fs_forward(f, s, &h, reply);
+    default:
+        return begin_forward(f, s, &h);
+    }
 }
 
 /* Serves up to FS_ROUND_MAX requests of a queue. 1 when there may be more, 0, or -EPROTO. */

@@ -90,9 +90,11 @@ void fs_begin_io(struct fs_dev *f, struct fs_slot *s, const struct fs_request_he
 void fs_io_end(struct fs_dev *f, struct fs_slot *s);
 
 /* fs_peer.c */
-/* -EAGAIN when the request must wait for room in the socket, else it is on its way or answered. */
-int fs_forward(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h,
-               bool reply) must_check;
+/* Sends a request whose reply will end it. 0, -EAGAIN when it must wait for room in the socket, or
+ * -ENOTCONN. */
+int fs_forward(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h) must_check;
+/* Sends one without a reply, for the caller to end. The same errors. */
+int fs_tell(struct fs_dev *f, const struct fs_slot *s, const struct fs_request_head *h) must_check;
 /* Tells the server of a reset, if that is still to do. 0 or -errno. */
 int fs_send_forget_all(struct fs_dev *f);
 /* The server is gone, or as good as gone: everything under way is answered ENOTCONN. */

@@ -57,28 +57,39 @@ int fs_send_forget_all(struct fs_dev *f)
     return rc;
 }
 
-int fs_forward(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h, bool reply)
+/* Sends the request under the wire's own number. 0, -EAGAIN, or -ENOTCONN when that showed the
+ * server to be dead. */
+static int send_request(struct fs_dev *f, const struct fs_slot *s, const struct fs_request_head *h,
+                        uint64_t unique)
 {
     struct fs_request_head mine = *h;
     int rc = fs_send_forget_all(f);
 
-    mine.in.unique = FUSE_WIRE_NO_REPLY;
-    if (reply) {
-        if (++f->sequence == 0)
-            f->sequence = 1;
-        s->sequence = f->sequence;
-        mine.in.unique = (uint64_t)s->sequence << 32 | (uint64_t)(s - f->slots);
-    }
+    mine.in.unique = unique;
     if (rc == 0)
         rc = send_server(f, &mine, &s->chain);
-    if (rc == -EAGAIN)
+    if (rc == 0 || rc == -EAGAIN)
         return rc;
-    s->state = SLOT_SERVER;
-    if (rc < 0)
-        fs_server_lost(f); /* answers this one too */
-    else if (!reply)
-        fs_give_back(f, s, 0);
-    return 0;
+    fs_server_lost(f);
+    return -ENOTCONN;
+}
+
+int fs_tell(struct fs_dev *f, const struct fs_slot *s, const struct fs_request_head *h)
+{
+    return send_request(f, s, h, FUSE_WIRE_NO_REPLY);
+}
+
+int fs_forward(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h)
+{
+    int rc;
+
+    if (++f->sequence == 0)
+        f->sequence = 1;
+    s->sequence = f->sequence;
+    rc = send_request(f, s, h, (uint64_t)s->sequence << 32 | (uint64_t)(s - f->slots));
+    if (rc == 0)
+        s->state = SLOT_SERVER;
+    return rc;
 }
 
 /* --- replies ---------------------------------------------------------------------------------- */
