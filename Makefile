@@ -80,9 +80,9 @@ $(BUILD)/obj/%.o: %.c | packages-build
 define archive
 $(BUILD)/$(1).a: $(call obj,$(2))
 	$$(call say,AR,$$@)
-	$$(Q)rm -f $$@ && $(AR) rcsD $$@ $$^
+	$$(Q)rm -f $$@ && $(AR) qcsD $$@ $$^
 $(BUILD)/san/$(1).a: $(call san,$(2))
-	$$(Q)rm -f $$@ && $(AR) rcsD $$@ $$^
+	$$(Q)rm -f $$@ && $(AR) qcsD $$@ $$^
 endef
 $(eval $(call archive,lib,$(LIB_SRC)))
 $(eval $(call archive,runtime,$(RUNTIME_SRC)))
@@ -154,7 +154,7 @@ $(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(SAN_ARCHIVES)
 	@mkdir -p $(@D)
 	$(call link,$(SAN),-lcmocka -ljansson -lseccomp -lcap-ng -lmnl -lpthread)
 $(BUILD)/unit/test_shim: | $(BUILD)/bulkhead-shim
-.PRECIOUS: $(BUILD)/san/tests/unit/%.o
+.SECONDARY: $(patsubst %.c,$(BUILD)/san/%.o,$(wildcard tests/unit/*.c))
 
 .PHONY: unit-programs
 unit-programs: $(UNIT)

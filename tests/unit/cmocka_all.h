@@ -9,4 +9,12 @@
 
 #include <cmocka.h>
 
+/* Skips the test and says why: tests/run-unit looks for this line. */
+#define skip_because(...)                                                                          \
+    do {                                                                                           \
+        print_message("skip: " __VA_ARGS__);                                                       \
+        print_message("\n");                                                                       \
+        skip();                                                                                    \
+    } while (0)
+
 #endif

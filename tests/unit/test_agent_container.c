@@ -49,7 +49,7 @@ static int teardown(void **state)
 
 #define NEEDS_RIG()                                                                                \
     if (!rig.agent)                                                                                \
-    skip()
+    skip_because("no agent here: it wants root and a cgroup hierarchy")
 
 static void run_ok(json_t *config, const char *input, struct run *run)
 {
@@ -522,7 +522,7 @@ static void test_limits(void **state)
     (void)state;
     NEEDS_RIG();
     if (!rig.controllers)
-        skip();
+        skip_because("no cgroup v2 controllers here");
 
     static const struct {
         const char *file, *want;
@@ -558,7 +558,7 @@ static void test_oom(void **state)
     (void)state;
     NEEDS_RIG();
     if (!rig.controllers)
-        skip();
+        skip_because("no cgroup v2 controllers here");
 
     json_t *c = rig_config("");
     struct proto_frame f;

@@ -66,8 +66,7 @@ static void test_relative_path(void **state)
 
     (void)state;
     if (cgroup_own(&own, &e) < 0) {
-        print_message("no cgroup v2 here: %s\n", e.msg);
-        skip();
+        skip_because("no cgroup v2 here: %s", e.msg);
     }
     *strrchr(own, '/') = '\0';
     snprintf(want, sizeof(want), "%s/x/y", own);
@@ -113,8 +112,7 @@ static void test_systemd_paths(void **state)
         int fd_ = -1;                                                                              \
         struct err e_ = ERR_INIT;                                                                  \
         if (cgroup_create(TOP, &fd_, &e_) < 0) {                                                   \
-            print_message("no writable cgroup v2 hierarchy: %s\n", e_.msg);                        \
-            skip();                                                                                \
+            skip_because("no writable cgroup v2 hierarchy: %s", e_.msg);                           \
         }                                                                                          \
         close(fd_);                                                                                \
     } while (0)
@@ -203,8 +201,7 @@ static void test_default_parent_goes_with_the_last(void **state)
     WANT_CGROUP();
     destroy(TOP);
     if (exists("/bulkhead")) {
-        print_message("/bulkhead is in use on this machine\n");
-        skip();
+        skip_because("/bulkhead is in use on this machine");
     }
     close(make("/bulkhead/test-one"));
     close(make("/bulkhead/test-two"));

@@ -298,7 +298,7 @@ static void test_foreground_terminal(void **state)
 
     (void)state;
     if (!ready())
-        skip();
+        skip_because("it wants root, and the shim's program");
     start(&s, TERMINAL);
     /* the size of the user's terminal comes through, at the start and when it changes */
     hear_rows(&s, 33);
@@ -328,7 +328,7 @@ static void test_foreground_restores(void **state)
 
     (void)state;
     if (!ready())
-        skip();
+        skip_because("it wants root, and the shim's program");
     start(&s, FOREIGN_TERMINAL);
     slave = ioctl(s.user, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     assert_true(slave >= 0);
@@ -353,7 +353,7 @@ static void test_foreground_plain(void **state)
 
     (void)state;
     if (!ready())
-        skip();
+        skip_because("it wants root, and the shim's program");
     start(&s, PLAIN);
     settle(&s);
     for (int fd = 0; fd < 2; fd++) { /* the shim's alone now */

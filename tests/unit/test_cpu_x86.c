@@ -23,7 +23,10 @@ static struct kvm_cpuid2 *table(bool intel)
     assert_non_null(c);
     add(c, (struct kvm_cpuid_entry2){
                .function = 0, .eax = 0x1f, .ecx = intel ? 0x6c65746e : 0x444d4163});
-    add(c, (struct kvm_cpuid_entry2){.function = 1, .ebx = 0x63100800, .ecx = intel ? 1u << 5 : 0});
+    add(c, (struct kvm_cpuid_entry2){.function = 1,
+                                     .ebx = 0x63100800,
+                                     .ecx = intel ? 1u << 5 | 1u << 15 | 1u << 2 : 0,
+                                     .edx = 1u << 21});
     for (uint32_t i = 0; i < 4; i++) /* L1d, L1i, L2, L3 */
         add(c,
             (struct kvm_cpuid_entry2){.function = intel ? 4 : 0x8000001d,
@@ -35,7 +38,8 @@ static struct kvm_cpuid2 *table(bool intel)
     add(c, (struct kvm_cpuid_entry2){.function = 0xa, .eax = 0x07300402, .edx = 3});
     add(c, (struct kvm_cpuid_entry2){.function = 0xb, .flags = INDEXED, .edx = 99});
     add(c, (struct kvm_cpuid_entry2){.function = 0x1f, .flags = INDEXED, .edx = 99});
-    add(c, (struct kvm_cpuid_entry2){.function = 0x80000001, .ecx = intel ? 1 : 1 | 1u << 2});
+    add(c, (struct kvm_cpuid_entry2){.function = 0x80000001,
+                                     .ecx = intel ? 1 : 1 | 1u << 2 | 1u << 23});
     add(c, (struct kvm_cpuid_entry2){.function = 0x80000008, .eax = 0x3030, .ecx = 0x707f});
     if (!intel) {
         add(c, (struct kvm_cpuid_entry2){.function = 0x8000000a, .eax = 1});
@@ -63,7 +67,8 @@ static void check_vcpu(struct kvm_cpuid2 *c, bool intel, unsigned id, unsigned n
     assert_int_equal(l->ebx & 0xffff, 0x0800);
     assert_true(l->ecx & 1u << 31);
     assert_true(l->ecx & 1u << 24);
-    assert_false(l->ecx & 1u << 5);
+    assert_false(l->ecx & (1u << 5 | 1u << 15 | 1u << 2));
+    assert_false(l->edx & 1u << 21);
     assert_int_equal(l->edx >> 28 & 1, n > 1);
     for (uint32_t i = 0; i < 4; i++) {
         l = leaf(c, intel ? 4 : 0x8000001d, i);
@@ -84,7 +89,7 @@ static void check_vcpu(struct kvm_cpuid2 *c, bool intel, unsigned id, unsigned n
     assert_null(leaf(c, 0x1f, 0));
     assert_null(leaf(c, 0x8000000a, 0));
     assert_int_equal(leaf(c, 0xa, 0)->eax, 0);
-    assert_false(leaf(c, 0x80000001, 0)->ecx & 1u << 2);
+    assert_false(leaf(c, 0x80000001, 0)->ecx & (1u << 2 | 1u << 23));
     if (intel) {
         assert_int_equal(leaf(c, 0x80000008, 0)->ecx, 0x707f);
         return;

@@ -33,7 +33,7 @@ static bool able;
 #define NEEDS_NAMESPACES                                                                           \
     do {                                                                                           \
         if (!able)                                                                                 \
-            skip();                                                                                \
+            skip_because("it may not make namespaces");                                            \
     } while (0)
 
 /* Runs f in a child; returns its exit status, or 1000 + n when signal n ended it. */

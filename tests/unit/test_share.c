@@ -79,8 +79,7 @@ static struct spec *spec_of(const char *mounts, const char *rest)
 static void need_admin(void)
 {
     if (geteuid() != 0) {
-        print_message("SKIP: cloning mounts needs CAP_SYS_ADMIN\n");
-        skip();
+        skip_because("cloning mounts wants CAP_SYS_ADMIN");
     }
 }
 

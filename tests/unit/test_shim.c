@@ -40,8 +40,7 @@ static const char *program;
 #define WANT_ROOT()                                                                                \
     do {                                                                                           \
         if (geteuid() != 0) {                                                                      \
-            print_message("needs root: it makes namespaces\n");                                    \
-            skip();                                                                                \
+            skip_because("it wants root: it makes namespaces");                                    \
         }                                                                                          \
     } while (0)
 
@@ -417,8 +416,7 @@ static void test_born_in_cgroup(void **state)
     (void)state;
     WANT_ROOT();
     if (cgroup_create("/bulkhead-test-shim/box", &p.cgroup_fd, &e) < 0) {
-        print_message("no cgroup here: %s\n", e.msg);
-        skip();
+        skip_because("no cgroup here: %s", e.msg);
     }
     rig_spawn(&r, &p);
     text = proc_text(r.shim.pid, "cgroup");
