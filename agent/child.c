@@ -6,12 +6,12 @@
  *    2. wait for ORDER_GO: our id maps are written
  *       init                                        exec
  *    3. root of the new user namespace              join the namespaces of the container's init
+ *       session keyring                             session keyring
  *    4. cgroup namespace, loopback, host names, sysctls
  *    5. the root: mounts, devices, console, masks, pivot_root (rootfs.c)
  *    6. new session; the terminal or the pipes become 0, 1, 2
  *    7. CHILD_LIMITS: the agent sets rlimits and scheduling from outside; wait for ORDER_ON
- *    8. working directory, personality, no_new_privs, bounding set, groups, user, the other
- * capability sets, HOME
+ *    8. working directory, personality, no_new_privs; bounding set, groups, user, other sets; HOME
  *    9. args[0] is looked up: CREATE fails here if it is not there
  *   10. CHILD_READY; wait for ORDER_START
  *   11. seccomp, the last capability that it needed given up, startContainer hooks, execve
@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -168,11 +169,24 @@ static int set_sysctls(const struct spec_linux *l, struct err *e)
     return 0;
 }
 
+/* Keys of one container are not for another of the same guest; by name, so that execs share it. */
+static int join_keyring(const struct child *c, struct err *e)
+{
+    char name[CONTAINER_ID_MAX + 8];
+
+    snprintf(name, sizeof(name), "_ses.%s", c->p->container->id);
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0) < 0 && errno != ENOSYS)
+        return err_errno(e, "join the container's session keyring");
+    return 0;
+}
+
 static int enter_as_init(struct child *c, struct err *e)
 {
     const struct spec_namespace *ns = c->spec->linux_.ns;
     int r = become_root(c, e);
 
+    if (r == 0)
+        r = join_keyring(c, e);
     if (r == 0 && ns[NS_CGROUP].present && unshare(CLONE_NEWCGROUP) < 0)
         r = err_errno(e, "make a cgroup namespace");
     if (r == 0 && ns[NS_NETWORK].present)
@@ -193,6 +207,8 @@ static int enter_as_exec(struct child *c, struct err *e)
 
     if (r == 0)
         r = become_root(c, e);
+    if (r == 0)
+        r = join_keyring(c, e);
     if (r < 0)
         return r;
     if (setsid() < 0)

@@ -148,7 +148,9 @@ int process_resize(struct process *p, uint16_t rows, uint16_t cols, struct err *
 
 int process_check_stream(const struct process *p, int index, struct err *e)
 {
-    if (p->state != PROCESS_CREATED && p->state != PROCESS_EXITED)
+    if (p->state == PROCESS_EXITED)
+        return err_set(e, ESRCH, p->is_init ? "container not running" : "no such process");
+    if (p->state != PROCESS_CREATED)
         return err_set(e, EBUSY, "stream %d of process \"%s\" can only be attached to before START",
                        index, p->id);
     if (p->spec->terminal && index != 0)

@@ -255,6 +255,8 @@ static void on_limits(struct process *p)
 {
     struct err e = ERR_INIT;
 
+    if (!p->pid)
+        return; /* it has died meanwhile: 0 would mean ourselves */
     if (process_apply_limits(p, &e) < 0 || give_order(p, ORDER_ON, &e) < 0)
         fail(p, &e);
 }

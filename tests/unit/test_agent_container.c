@@ -603,6 +603,34 @@ static void test_user_namespace(void **state)
     assert_string_equal(r.out, "0\n         0          0      50000\n2\n1\n0\n");
 }
 
+/* Ids of its own, and an exec that joins. */
+static void test_user_namespace_exec(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+
+    json_t *c = rig_config(""), *spec = exec_spec("id -u; id -g; echo x >/dev/stdout; tty; "
+                                                  "head -c1 /dev/zero | wc -c; hostname");
+    struct run r;
+    int control = rig_connect(&rig), exec = rig_connect(&rig);
+
+    rig_set(c, "process.args", rig_json("['sleep','1000']"));
+    rig_set(c, "linux.uidMappings", rig_json("[{'containerID':0,'hostID':100000,'size':5000}]"));
+    rig_set(c, "linux.gidMappings", rig_json("[{'containerID':0,'hostID':200000,'size':5000}]"));
+    json_array_append_new(json_object_get(json_object_get(c, "linux"), "namespaces"),
+                          rig_json("{'type':'user'}"));
+    rig_set(spec, "user", rig_json("{'uid':1000,'gid':1001}"));
+    json_decref(rig_call(control, PROTO_CONTAINER_CREATE, rig_create_body("u", c)));
+    rig_do(control, PROTO_PROCESS_START, "{s:s}", "id", "u");
+    rig_do(exec, PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "u", "process", "e", "spec", spec);
+    rig_finish(&rig, exec, "u", "e", NULL, &r);
+    assert_string_equal(r.err, "");
+    assert_string_equal(r.out, "1000\n1001\nx\nnot a tty\n1\nbox\n");
+    rig_do(control, PROTO_CONTAINER_DELETE, "{s:s}", "id", "u");
+    close(control);
+    close(exec);
+}
+
 static void test_time_namespace(void **state)
 {
     (void)state;
@@ -812,6 +840,7 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_oom),
         cmocka_unit_test(test_user_namespace),
+        cmocka_unit_test(test_user_namespace_exec),
         cmocka_unit_test(test_time_namespace),
         cmocka_unit_test(test_read_only_root),
         cmocka_unit_test(test_hook),
