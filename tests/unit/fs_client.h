@@ -76,8 +76,12 @@ static inline void client_child(int sock, const char *dir, uint32_t max_inodes)
     exit(0);
 }
 
+/* Runs the server in the child process; does not return. */
+typedef void client_child_fn(int sock, const char *dir, uint32_t max_inodes);
+
 /* Starts a server of any directory, whose INIT is still to come. */
-static inline void client_start_at(struct client *c, const char *dir, uint32_t max_inodes)
+static inline void client_start_by(struct client *c, client_child_fn *child, const char *dir,
+                                   uint32_t max_inodes)
 {
     struct rlimit r;
     int pair[2];
@@ -96,19 +100,30 @@ static inline void client_start_at(struct client *c, const char *dir, uint32_t m
     assert_true(c->pid >= 0);
     if (c->pid == 0) {
         close(pair[0]);
-        client_child(pair[1], c->dir, max_inodes);
+        child(pair[1], c->dir, max_inodes);
     }
     close(pair[1]);
     c->sock = pair[0];
 }
 
+static inline void client_start_at(struct client *c, const char *dir, uint32_t max_inodes)
+{
+    client_start_by(c, client_child, dir, max_inodes);
+}
+
+static inline void client_make_dir(char dir[64])
+{
+    strcpy(dir, "/tmp/bulkhead-fs-test-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chmod(dir, 0777), 0);
+}
+
 /* Starts one of a fresh directory. */
 static inline void client_start(struct client *c, uint32_t max_inodes)
 {
-    char dir[] = "/tmp/bulkhead-fs-test-XXXXXX";
+    char dir[64];
 
-    assert_non_null(mkdtemp(dir));
-    assert_int_equal(chmod(dir, 0777), 0);
+    client_make_dir(dir);
     client_start_at(c, dir, max_inodes);
 }
 
