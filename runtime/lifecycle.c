@@ -246,16 +246,15 @@ static int check_deletable(const struct state *state, const char *id, struct err
                    status_name(status));
 }
 
-/* A create that is at work holds the lock: without its VM it gives up. */
-static void end_creation(const struct store *store)
+/* A call at work (create, or start of a guest that hangs) gives up when its VM is gone. */
+static void interrupt(const struct store *store)
 {
     struct state state = STATE_INIT;
     struct err ignored = ERR_INIT;
 
     if (store_load(store, &state, &ignored) < 0)
         return;
-    if (!state.complete)
-        (void)!sandbox_stop(&state, 0, &ignored);
+    (void)!sandbox_stop(&state, 0, &ignored);
     state_done(&state);
 }
 
@@ -289,8 +288,8 @@ int container_delete(const struct runtime *rt, const char *id, bool force, struc
     int r = store_open(rt->root, id, false, &store, e);
 
     if (r == 0) {
-        if (force)
-            end_creation(&store);
+        if (force && store_busy(&store))
+            interrupt(&store);
         r = store_lock(&store, e);
     }
     if (r == 0)

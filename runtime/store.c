@@ -78,6 +78,14 @@ int store_lock(struct store *s, struct err *e)
     return 0;
 }
 
+bool store_busy(const struct store *s)
+{
+    if (flock(s->dir, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK;
+    flock(s->dir, LOCK_UN);
+    return false;
+}
+
 void store_unlock(struct store *s)
 {
     flock(s->dir, LOCK_UN);

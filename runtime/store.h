@@ -81,6 +81,8 @@ int store_create(const char *root, const char *id, struct store *out, struct err
 int store_open(const char *root, const char *id, bool lock, struct store *out,
                struct err *e) must_check;
 int store_lock(struct store *s, struct err *e) must_check;
+/* Whether another call holds the lock just now. */
+bool store_busy(const struct store *s);
 void store_unlock(struct store *s);
 void store_close(struct store *s); /* and unlocks */
 

@@ -35,10 +35,8 @@ teardown() {
     bh create --bundle "$BUNDLE" c1 </dev/null >/dev/null 2>"$WORK/err" &
     until [ -e "$ROOT/c1/vmm.log" ]; do sleep 0.01; done
     bh delete --force c1
-    status=0
-    wait $! || status=$?
-    [ "$status" -eq 1 ]
-    grep -q "bulkhead create failed" "$WORK/err"
+    # it lost its VM, or had just finished: either way there is nothing left
+    wait $! || grep -q "bulkhead create failed" "$WORK/err"
     leftovers
 }
 
