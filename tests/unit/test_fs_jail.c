@@ -16,12 +16,16 @@
 
 #define ROOT 1ull
 
+/* Out of a child process by the system call itself: a sanitizer's way out needs more than the jail
+ * allows, and would pass for a forbidden call. */
+#define LEAVE(status) (void)syscall(SYS_exit_group, status)
+
 /* For child processes, which cannot use cmocka's. */
 #define CHECK(x)                                                                                   \
     do {                                                                                           \
         if (!(x)) {                                                                                \
             fprintf(stderr, "%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #x, strerror(errno));  \
-            _exit(1);                                                                              \
+            LEAVE(1);                                                                              \
         }                                                                                          \
     } while (0)
 
@@ -87,7 +91,7 @@ static void look_around(const char *dir)
     char num[16];
     snprintf(num, sizeof(num), "%d", fd);
     CHECK(faccessat(proc, num, F_OK, 0) == 0);
-    _exit(0);
+    LEAVE(0);
 }
 
 static void make_file(const char *dir, const char *name)
@@ -151,7 +155,7 @@ static void test_forbidden_calls(void **state)
         if (pid == 0) {
             CHECK(jail_errno(jail_close(&e), &e) == 0);
             (void)syscall(calls[i], 0, 0, 0, 0);
-            _exit(0);
+            LEAVE(0);
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFSIGNALED(status));
@@ -170,7 +174,7 @@ static void test_forbidden_calls(void **state)
         CHECK(data[0].effective == want && data[0].permitted == want && data[0].inheritable == 0);
         CHECK(data[1].effective == 0 && data[1].permitted == 0);
         (void)syscall(SYS_mmap, NULL, 4096, 5 /* read, execute */, 0x22, -1, 0);
-        _exit(0);
+        LEAVE(0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status));
@@ -190,7 +194,7 @@ static void jailed_child(int sock, const char *dir, uint32_t max_inodes)
     CHECK(jail_errno(fs_new(sock, root, proc, max_inodes, &fs, &e), &e) == 0);
     CHECK(jail_errno(jail_close(&e), &e) == 0);
     CHECK(jail_errno(fs_serve(fs, &e), &e) == 0);
-    _exit(0); /* a sanitizer's look for leaks would need more than the jail allows */
+    LEAVE(0);
 }
 
 static void names_in_jail(struct client *c, uint64_t dir)
