@@ -29,7 +29,7 @@ static unsigned index_of(const struct table *t, const struct slot *s)
 
 static uint64_t key_of(uint32_t host_port, uint32_t guest_port)
 {
-    return (uint64_t)host_port << 32 | guest_port;
+    return host_port * (1ull << 32) + guest_port;
 }
 
 int table_init(struct table *t, struct loop *loop, loop_fn *on_stream, void *arg)
