@@ -23,20 +23,29 @@
 
 static int copy_dir(int from, int to, unsigned depth, struct err *e);
 
+static int copy_xattr(int from, int to, const char *name, char *value, struct err *e)
+{
+    ssize_t n = fgetxattr(from, name, value, XATTR_SIZE_MAX);
+
+    /* what cannot be read or kept here is not content: overlay's own marks, say */
+    if (n >= 0 && fsetxattr(to, name, value, (size_t)n, 0) < 0 && errno != ENOTSUP)
+        return err_errno(e, "attribute %s", name);
+    return 0;
+}
+
+/* One buffer: first the names, then a value. */
 static int copy_xattrs(int from, int to, struct err *e)
 {
-    cleanup_free char *names = malloc(XATTR_LIST_MAX), *value = malloc(XATTR_SIZE_MAX);
-    ssize_t len, n;
+    cleanup_free char *names = malloc(XATTR_LIST_MAX + XATTR_SIZE_MAX);
+    ssize_t len = names ? flistxattr(from, names, XATTR_LIST_MAX) : -1;
 
-    if (!names || !value)
+    if (!names)
         return err_set(e, ENOMEM, "out of memory");
-    len = flistxattr(from, names, XATTR_LIST_MAX);
     if (len < 0)
         return errno == ENOTSUP ? 0 : err_errno(e, "list attributes");
     for (char *p = names; p < names + len; p += strlen(p) + 1) {
-        n = fgetxattr(from, p, value, XATTR_SIZE_MAX);
-        if (n >= 0 && fsetxattr(to, p, value, (size_t)n, 0) < 0 && errno != ENOTSUP)
-            return err_errno(e, "attribute %s", p);
+        if (copy_xattr(from, to, p, names + XATTR_LIST_MAX, e) < 0)
+            return -e->code;
     }
     return 0;
 }
