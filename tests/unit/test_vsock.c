@@ -472,6 +472,34 @@ static void test_no_rx_buffers(void **state)
     guest_close(&g);
 }
 
+/* A read that took all buffers and filled few: the rest still serve, without another kick. */
+static void test_buffers_given_back(void **state)
+{
+    (void)state;
+    struct guest g;
+    uint32_t port;
+    uint8_t *data;
+    struct vsock_packet p;
+    static char many[8 * GUEST_RX_PAGE + 3];
+    guest_open(&g, 4);
+    int fd = host_open(&g, &port);
+    while (g.rx_posted < 11)
+        guest_post(&g);
+    guest_settle(&g);
+    /* Read into 1, 2, 4 buffers and then all that are left, of which two are not needed. */
+    assert_int_equal(send(fd, many, sizeof(many), MSG_NOSIGNAL), sizeof(many));
+    for (unsigned i = 0; i < 9; i++)
+        assert_int_equal(guest_expect(&g, OP(RW), &data).len, i < 8 ? GUEST_RX_PAGE : 3);
+    for (unsigned i = 0; i < 2; i++) {
+        host_say(fd, "few");
+        guest_settle(&g);
+        assert_true(guest_hear(&g, &p, &data));
+        assert_int_equal(p.len, 3);
+    }
+    close(fd);
+    guest_close(&g);
+}
+
 /* Every packet that is none breaks the device, closes all connections, and a reset mends it. */
 static void test_violations(void **state)
 {
@@ -780,6 +808,7 @@ int main(void)
         cmocka_unit_test(test_too_much),
         cmocka_unit_test(test_slow_guest),
         cmocka_unit_test(test_no_rx_buffers),
+        cmocka_unit_test(test_buffers_given_back),
         cmocka_unit_test(test_violations),
         cmocka_unit_test(test_reset_closes),
         cmocka_unit_test(test_save_load),

@@ -92,8 +92,10 @@ static int pull(struct vsock *v, struct slot *s, unsigned max)
     }
     for (unsigned i = 0; i < (unsigned)n; i++) {
         total += room[i];
-        if (i >= used)
+        if (i >= used) {
             queue_undo_pop(&v->dev.queues[VSOCK_RX]);
+            v->rx_empty = false;
+        }
     }
     bool all = got > 0 && (size_t)got == total;
     s->readable = all; /* a short read has emptied the socket; if not, epoll will say so */
