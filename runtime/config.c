@@ -264,6 +264,7 @@ void config_done(struct config *c)
 
 static int add_parameters(struct config *c, const char *where, const char *words, struct err *e)
 {
+    const char *was = c->kernel_parameters ? c->kernel_parameters : "";
     cleanup_free char *sum = NULL;
 
     for (const char *p = words; *p; p++)
@@ -271,7 +272,7 @@ static int add_parameters(struct config *c, const char *where, const char *words
             return err_set(e, EINVAL, "%s must be printable ASCII", where);
     if (!*words)
         return 0;
-    if (asprintf(&sum, "%s%s%s", c->kernel_parameters, *c->kernel_parameters ? " " : "", words) < 0)
+    if (asprintf(&sum, "%s%s%s", was, *was ? " " : "", words) < 0)
         return oom(e);
     if (strlen(sum) > PARAMETERS_MAX)
         return err_set(e, E2BIG, "%s: the kernel's command line would have %zu bytes, %u fit",

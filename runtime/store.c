@@ -49,7 +49,8 @@ static int fill(struct store *s, const char *root, const char *id, struct err *e
     s->id = strdup(id);
     if (!s->root || !s->id || asprintf(&s->path, "%s/%s", root, id) < 0) {
         s->path = NULL;
-        return err_set(e, ENOMEM, "state directory: out of memory");
+        err_set(e, ENOMEM, "state directory: out of memory");
+        return -ENOMEM;
     }
     return 0;
 }
@@ -158,7 +159,7 @@ int store_remove(struct store *s, struct err *e)
 
     if (!d)
         return err_errno(e, "read %s", s->path);
-    copy = -1;
+    (void)take_fd(&copy); /* it is d's now */
     for (struct dirent *entry; r == 0 && (entry = readdir(d));)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
             strcmp(entry->d_name, STATE_FILE) != 0)

@@ -86,8 +86,8 @@ bool store_busy(const struct store *s);
 void store_unlock(struct store *s);
 void store_close(struct store *s); /* and unlocks */
 
-int store_load(const struct store *s, struct state *out, struct err *e) must_check;
-int store_save(const struct store *s, const struct state *state, struct err *e) must_check;
+int store_load(const struct store *store, struct state *out, struct err *e) must_check;
+int store_save(const struct store *store, const struct state *s, struct err *e) must_check;
 /* Removes directory and all, state.json last. */
 int store_remove(struct store *s, struct err *e) must_check;
 /* Names below root, sorted, NULL-terminated (strv_free). A missing root has none. */
