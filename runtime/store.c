@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -45,13 +46,16 @@ int store_check_id(const char *id, struct err *e)
 
 static int fill(struct store *s, const char *root, const char *id, struct err *e)
 {
+    size_t len = strlen(root) + strlen(id) + 2;
+
     s->root = strdup(root);
     s->id = strdup(id);
-    if (!s->root || !s->id || asprintf(&s->path, "%s/%s", root, id) < 0) {
-        s->path = NULL;
+    s->path = malloc(len);
+    if (!s->root || !s->id || !s->path) {
         err_set(e, ENOMEM, "state directory: out of memory");
         return -ENOMEM;
     }
+    snprintf(s->path, len, "%s/%s", root, id);
     return 0;
 }
 
