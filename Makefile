@@ -13,6 +13,11 @@ V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(Q),@printf '  %-7s %s\n' $(1) $(2))
 
+# All cores, unless -j was given.
+ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
         -Wwrite-strings -Wundef -Wvla -Werror
 CFLAGS ?= -O2 -g
@@ -66,7 +71,11 @@ clean: ## remove build/ (the kernel cache stays)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Debian packages, by group (configs/debian-packages). As root they are installed, else named.
+# Debian packages, by group (configs/debian-packages). As root they are installed, else named. One after the other: apt has a lock.
+packages-kernel: | packages-build
+packages-bundle: | packages-kernel
+packages-kvm-host: | packages-bundle
+packages-check: | packages-kvm-host
 .PHONY: packages-build packages-kernel packages-bundle packages-kvm-host packages-check
 packages-build packages-kernel packages-bundle packages-kvm-host packages-check: packages-%:
 	$(Q)configs/install-packages $*
