@@ -105,7 +105,7 @@ int store_create(const char *root, const char *id, struct store *out, struct err
         r = path_mkdirs(root, 0711, e);
     if (r == 0)
         r = fill(&s, root, id, e);
-    if (r < 0)
+    if (r != 0)
         goto fail;
     if (mkdir(s.path, 0700) < 0) {
         r = errno == EEXIST ? err_set(e, EEXIST, "container with given ID already exists")
@@ -134,7 +134,7 @@ int store_open(const char *root, const char *id, bool lock, struct store *out, s
 
     if (r == 0)
         r = fill(&s, root, id, e);
-    if (r < 0)
+    if (r != 0)
         goto fail;
     s.dir = open(s.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (s.dir < 0) {
