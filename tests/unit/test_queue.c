@@ -3,6 +3,9 @@
 #include "tests/unit/driver_ring.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 struct fixture {
     struct driver d;
@@ -426,16 +429,97 @@ static void test_random_rings(void **state)
     }
 }
 
+/*
+ * Driver and device on two threads that sleep whenever the rings let them: a notification or an
+ * interrupt that is lost leaves both asleep.
+ */
+#define THREADED_REQUESTS 200000u
+
+struct threaded {
+    struct fixture f;
+    int kick, interrupt;
+};
+
+static void *device_thread(void *arg)
+{
+    struct threaded *t = arg;
+    struct virtqueue *q = &t->f.q;
+    eventfd_t count;
+    for (unsigned done = 0; done < THREADED_REQUESTS;) {
+        (void)eventfd_read(t->kick, &count);
+        int rc;
+        while ((rc = queue_pop(q, &t->f.c)) == 1) {
+            queue_push(q, t->f.c.head, (uint32_t)t->f.c.read_len);
+            if (++done % 7 == 0 && queue_needs_interrupt(q))
+                (void)eventfd_write(t->interrupt, 1);
+        }
+        assert_int_equal(rc, 0);
+        if (queue_needs_interrupt(q))
+            (void)eventfd_write(t->interrupt, 1);
+    }
+    return NULL;
+}
+
+static void threads(bool event_idx)
+{
+    static struct threaded t;
+    pthread_t device;
+    struct driver_used used;
+    eventfd_t count;
+    open_with(&t.f, 16, event_idx, false);
+    t.kick = eventfd(0, EFD_CLOEXEC);
+    t.interrupt = eventfd(0, EFD_CLOEXEC);
+    assert_int_equal(pthread_create(&device, NULL, device_thread, &t), 0);
+    uint64_t a = driver_alloc(&t.f.d, 16, 16);
+    for (unsigned sent = 0, got = 0; got < THREADED_REQUESTS;) {
+        unsigned burst = 1 + sent % 23; /* at times more than the ring takes */
+        for (; burst > 0 && sent < THREADED_REQUESTS && t.f.r.nfree > 0; burst--, sent++) {
+            if (driver_ring_add(&t.f.d, &t.f.r, SEGS(SEG_R(a, 1 + sent % 16))))
+                (void)eventfd_write(t.kick, 1);
+        }
+        while (!driver_ring_used(&t.f.d, &t.f.r, &used))
+            (void)eventfd_read(t.interrupt, &count);
+        do
+            assert_int_equal(used.len, 1 + got++ % 16);
+        while (driver_ring_used(&t.f.d, &t.f.r, &used));
+    }
+    assert_int_equal(pthread_join(device, NULL), 0);
+    close(t.kick);
+    close(t.interrupt);
+    close_it(&t.f);
+}
+
+static void test_threads_event_idx(void **state)
+{
+    (void)state;
+    threads(true);
+}
+
+static void test_threads_flags(void **state)
+{
+    (void)state;
+    threads(false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_check),      cmocka_unit_test(test_one_request),
-        cmocka_unit_test(test_wraps),      cmocka_unit_test(test_full_ring),
-        cmocka_unit_test(test_undo_pop),   cmocka_unit_test(test_avail_event),
-        cmocka_unit_test(test_used_event), cmocka_unit_test(test_no_interrupt_flag),
-        cmocka_unit_test(test_indirect),   cmocka_unit_test(test_bad_indirect),
-        cmocka_unit_test(test_bad_chains), cmocka_unit_test(test_bad_avail),
-        cmocka_unit_test(test_copies),     cmocka_unit_test(test_random_rings),
+        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_one_request),
+        cmocka_unit_test(test_wraps),
+        cmocka_unit_test(test_full_ring),
+        cmocka_unit_test(test_undo_pop),
+        cmocka_unit_test(test_avail_event),
+        cmocka_unit_test(test_used_event),
+        cmocka_unit_test(test_no_interrupt_flag),
+        cmocka_unit_test(test_indirect),
+        cmocka_unit_test(test_bad_indirect),
+        cmocka_unit_test(test_bad_chains),
+        cmocka_unit_test(test_bad_avail),
+        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_random_rings),
+        cmocka_unit_test(test_threads_event_idx),
+        cmocka_unit_test(test_threads_flags),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
