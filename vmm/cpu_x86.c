@@ -14,12 +14,16 @@
 
 /* --- CPUID ----------------------------------------------------------------------------------- */
 
+#define LEAF1_ECX_DTES64     (1u << 2)
 #define LEAF1_ECX_VMX        (1u << 5)
+#define LEAF1_ECX_PDCM       (1u << 15)
 #define LEAF1_ECX_DEADLINE   (1u << 24)
 #define LEAF1_ECX_HYPERVISOR (1u << 31)
+#define LEAF1_EDX_DS         (1u << 21)
 #define LEAF1_EDX_HTT        (1u << 28)
 #define EXT1_ECX_CMP_LEGACY  (1u << 1)
 #define EXT1_ECX_SVM         (1u << 2)
+#define EXT1_ECX_PERFCTR     (1u << 23 | 1u << 24 | 1u << 28) /* core, northbridge, last level */
 
 #define TOPOLOGY_SMT  (1u << 8)
 #define TOPOLOGY_CORE (2u << 8)
@@ -136,6 +140,23 @@ static void fix_amd(struct kvm_cpuid2 *c, unsigned id, unsigned ncpus)
     }
 }
 
+/* No performance counters: they are a way to watch the neighbours, and part of KVM that a guest
+ * need not reach. kvm_disable_pmu takes the registers away; this says so. */
+static void hide_counters(struct kvm_cpuid2 *c)
+{
+    struct kvm_cpuid_entry2 *l = find(c, 1, 0);
+
+    if (l) {
+        l->ecx &= ~(LEAF1_ECX_PDCM | LEAF1_ECX_DTES64);
+        l->edx &= ~LEAF1_EDX_DS;
+    }
+    if ((l = find(c, 0xa, 0)) != NULL)
+        l->eax = l->ebx = l->ecx = l->edx = 0;
+    if ((l = find(c, 0x80000001, 0)) != NULL)
+        l->ecx &= ~EXT1_ECX_PERFCTR;
+    drop(c, 0x80000022);
+}
+
 int cpu_x86_cpuid(struct kvm_cpuid2 *c, unsigned id, unsigned ncpus, int deadline, struct err *e)
 {
     struct kvm_cpuid_entry2 *l = find(c, 1, 0);
@@ -147,9 +168,7 @@ int cpu_x86_cpuid(struct kvm_cpuid2 *c, unsigned id, unsigned ncpus, int deadlin
     fix_caches(c, 4, bits);
     fix_caches(c, 0x8000001d, bits);
     fix_amd(c, id, ncpus);
-    /* No performance counters: they are not migratable, and a way to watch the neighbours. */
-    if ((l = find(c, 0xa, 0)) != NULL)
-        l->eax = l->ebx = l->ecx = l->edx = 0;
+    hide_counters(c);
     return fix_topology(c, id, ncpus, e);
 }
 

@@ -95,6 +95,15 @@ int kvm_create_irqchip(int vm_fd, struct err *e)
     return kvm_call(vm_fd, KVM_CREATE_PIT2, &pit, "KVM_CREATE_PIT2", e);
 }
 
+int kvm_disable_pmu(int vm_fd, struct err *e)
+{
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_PMU_CAPABILITY, .args[0] = KVM_PMU_CAP_DISABLE};
+
+    if (!(kvm_extension(vm_fd, KVM_CAP_PMU_CAPABILITY) & KVM_PMU_CAP_DISABLE))
+        return 0;
+    return kvm_call(vm_fd, KVM_ENABLE_CAP, &cap, "KVM_ENABLE_CAP(KVM_CAP_PMU_CAPABILITY)", e);
+}
+
 int kvm_set_memory(int vm_fd, uint32_t slot, uint64_t gpa, void *host, uint64_t size, bool readonly,
                    struct err *e)
 {

@@ -30,6 +30,8 @@ int kvm_check(int kvm_fd, struct err *e) must_check;
 int kvm_create_vm(int kvm_fd, int *out, struct err *e) must_check;
 /* PIC, IOAPIC, local APICs, and a PIT that is all in the kernel. */
 int kvm_create_irqchip(int vm_fd, struct err *e) must_check;
+/* Takes performance counters from the VM where this KVM can; before its first vCPU. */
+int kvm_disable_pmu(int vm_fd, struct err *e) must_check;
 
 /* Maps [host, host + size) at gpa as memory slot `slot`; with readonly, guest writes exit. */
 int kvm_set_memory(int vm_fd, uint32_t slot, uint64_t gpa, void *host, uint64_t size, bool readonly,

@@ -70,6 +70,8 @@ static int build_kvm(struct vm *vm, struct err *e)
     r = kvm_create_vm(kvm, &vm->vm_fd, e);
     if (r == 0)
         r = kvm_create_irqchip(vm->vm_fd, e);
+    if (r == 0)
+        r = kvm_disable_pmu(vm->vm_fd, e);
     return r < 0 ? r : build_memory(vm, e);
 }
 
