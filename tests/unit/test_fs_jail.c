@@ -87,10 +87,12 @@ static void look_around(const char *dir)
     /* No devices, whatever the tree has. */
     CHECK(mknod("/c1/rootfs/null", S_IFCHR | 0666, makedev(1, 3)) == 0);
     CHECK(open("/c1/rootfs/null", O_RDONLY) < 0 && errno == EACCES);
-    /* /proc/self/fd is still there. */
+    /* /proc/self/fd is still there, and nothing else of /proc. */
     char num[16];
     snprintf(num, sizeof(num), "%d", fd);
     CHECK(faccessat(proc, num, F_OK, 0) == 0);
+    CHECK(faccessat(proc, "../status", F_OK, 0) < 0 && errno == ENOENT);
+    CHECK(faccessat(proc, "../../sys/kernel/core_pattern", F_OK, 0) < 0 && errno == ENOENT);
     LEAVE(0);
 }
 

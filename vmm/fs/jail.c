@@ -111,6 +111,17 @@ static int enter_root(int root, struct err *e)
     return 0;
 }
 
+/*
+ * /proc/self/fd as a mount of its own: from a plain descriptor of the directory ".." would lead to
+ * the host's /proc, whose sysctls root may write without any capability. fd or -errno.
+ */
+static int open_own_fds(struct err *e)
+{
+    int fd = open_tree(AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+    return fd < 0 ? err_errno(e, "clone the mount of /proc/self/fd") : fd;
+}
+
 static int build_root(const struct jail_tree *trees, const int *mounts, unsigned n, int *proc_out,
                       struct err *e)
 {
@@ -120,9 +131,9 @@ static int build_root(const struct jail_tree *trees, const int *mounts, unsigned
 
     if (unshare(NAMESPACES) < 0)
         return err_errno(e, "leave the host's namespaces");
-    proc_fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    proc_fd = open_own_fds(e);
     if (proc_fd < 0)
-        return err_errno(e, "open /proc/self/fd");
+        return proc_fd;
     root = make_root(e);
     if (root < 0)
         return root;
