@@ -792,6 +792,68 @@ static void test_echo_stress(void **state)
     guest_close(&g);
 }
 
+/* A guest that sends well-formed nonsense about a handful of ports, while clients of the host come,
+ * write, read and go. Whatever happens, the device still serves the next honest connection. */
+static void test_nonsense(void **state)
+{
+    (void)state;
+    static uint8_t data[VSOCK_PAYLOAD_MAX];
+    struct guest g;
+    struct vsock_packet p;
+    int fds[12];
+    unsigned seed = 99;
+    guest_open(&g, GUEST_RX_BUFS);
+    memset(fds, -1, sizeof(fds));
+    for (unsigned i = 0; i < 30000; i++) {
+        if (guest_can_send(&g)) {
+            p = guest_packet(&g, (uint16_t)rnd(&seed, 9), 1024 + rnd(&seed, 4), 0, 0,
+                             rnd(&seed, 5));
+            p.dst_port = rnd(&seed, 2) ? LISTEN_PORT : 0x40000000 + rnd(&seed, 40);
+            p.buf_alloc = rnd(&seed, 3) ? GUEST_BUF : seed;
+            p.fwd_cnt = rnd(&seed, 3) ? 0 : seed;
+            p.type = (uint16_t)(rnd(&seed, 30) ? VIRTIO_VSOCK_TYPE_STREAM : seed);
+            p.len = p.op == OP(RW) ? rnd(&seed, sizeof(data) + 1) : 0;
+            guest_send_packet(&g, &p, data);
+        }
+        while (rnd(&seed, 4) && guest_hear(&g, &p, NULL))
+            continue;
+        if (rnd(&seed, 3) == 0)
+            guest_post_all(&g);
+
+        int *fd = &fds[rnd(&seed, ARRAY_SIZE(fds))];
+        if (*fd < 0 && rnd(&seed, 4) == 0) {
+            *fd = host_connect(&g);
+            host_say(*fd, rnd(&seed, 2) ? "CONNECT 1024\n" : "CONNECT 1026\nand more");
+        } else if (*fd < 0) {
+            *fd = host_take(&g);
+        } else if (rnd(&seed, 3)) {
+            (void)send(*fd, data, rnd(&seed, 20000), MSG_NOSIGNAL | MSG_DONTWAIT);
+            (void)recv(*fd, data, rnd(&seed, 60000), MSG_DONTWAIT);
+        } else if (rnd(&seed, 8) == 0) {
+            (void)shutdown(*fd, (int)rnd(&seed, 3));
+        } else if (rnd(&seed, 20) == 0) {
+            close_fd(fd);
+        }
+        guest_turn(&g);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+        close_fd(&fds[i]);
+    for (int fd; (fd = host_take(&g)) >= 0;)
+        close(fd);
+    do {
+        guest_post_all(&g);
+        guest_settle(&g);
+        if (!guest_hear(&g, &p, NULL))
+            break;
+        if (p.op == OP(SHUTDOWN) || p.op == OP(REQUEST))
+            guest_send(&g, OP(RST), p.dst_port, p.src_port, NULL, 0, 0);
+    } while (true);
+    assert_int_equal(g.d.needs_reset, 0);
+    uint32_t port;
+    close(host_open(&g, &port));
+    guest_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -814,6 +876,7 @@ int main(void)
         cmocka_unit_test(test_save_load),
         cmocka_unit_test(test_full_table),
         cmocka_unit_test(test_echo_stress),
+        cmocka_unit_test(test_nonsense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
