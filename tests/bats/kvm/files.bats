@@ -58,7 +58,10 @@ cp /bin/busybox ./bb
 echo all well
 SCRIPT
     args sh /work
+    edit '["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_MKNOD"] as $more |
+        .process.capabilities |= map_values(. + $more)'
     run bh run --bundle "$BUNDLE" c1
+    echo "status $status: $output"
     [ "$status" -eq 0 ]
     [ "$output" = "all well" ]
     cmp "$BUNDLE/rootfs/w/random" "$BUNDLE/rootfs/w/copy"
@@ -78,6 +81,7 @@ SCRIPT
     chmod 600 "$BUNDLE/rootfs/secret"
     edit '.process.user = {uid: 1000, gid: 1001, additionalGids: [555]}'
     run bh run --bundle "$BUNDLE" c1
+    echo "status $status: $output"
     [[ $output == *"Permission denied"* ]]
     [ "$(stat -c '%u %g %a' "$BUNDLE/rootfs/tmp/f")" = '1000 1001 640' ]
     [ "$(stat -c '%u %g %a' "$BUNDLE/rootfs/tmp/d")" = '1000 1001 750' ]
@@ -90,6 +94,7 @@ SCRIPT
     ln -s ../../../../../../../../../../.."$WORK/outside" "$BUNDLE/rootfs/relative"
     args sh -c 'cat /absolute; cat /relative; ls /..'
     run bh run --bundle "$BUNDLE" c1
+    echo "status $status: $output"
     [[ $output != *outside$'\n'* ]]
     [ "$(grep -c 'No such file' <<<"$output")" -eq 2 ]
     [[ $output == *rootfs* || $output == *bin* ]]
@@ -106,6 +111,7 @@ SCRIPT
         {destination: "/etc/single", type: "bind", source: "'"$WORK"'/single", options: ["bind"]}]'
     args sh -c 'cat /rw/f /ro/f /etc/single; echo changed >/etc/single; echo new >/rw/new; echo no >/ro/new; mv /rw/new /ro/x'
     run bh run --bundle "$BUNDLE" c1
+    echo "status $status: $output"
     [[ $output == *in-dir*in-ro*single* ]]
     [[ $output == *"Read-only file system"* ]]
     [ "$(cat "$WORK/single")" = changed ]
