@@ -29,15 +29,15 @@ ALL_LDFLAGS := -Wl,-z,relro,-z,now -Wl,--gc-sections -Wl,-z,noexecstack $(LDFLAG
 # Who may include whom is also how the archives are linked (docs/architecture.md).
 LIB_SRC := $(wildcard lib/*.c)
 RUNTIME_SRC := $(wildcard runtime/*.c runtime/*/*.c)
-VMM_SRC := $(wildcard vmm/*.c vmm/virtio/*.c vmm/virtio/*/*.c vmm/check/*.c)
+VMM_SRC := $(wildcard vmm/*.c vmm/virtio/*.c vmm/virtio/*/*.c vmm/check/*.c vmm/check/*.S)
 FS_SRC := $(wildcard vmm/fs/*.c)
 AGENT_SRC := $(wildcard agent/*.c)
 
 PROGRAMS := bulkhead bulkhead-vmm bulkhead-fs bulkhead-shim bulkhead-agent
 PROGRAM_FILES := $(PROGRAMS:%=$(BUILD)/%)
 
-obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-san = $(patsubst %.c,$(BUILD)/san/%.o,$(1))
+obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
+san = $(patsubst %,$(BUILD)/san/%.o,$(basename $(1)))
 
 # --- what people type ------------------------------------------------------------------------------
 .PHONY: all programs kernel guest install demo check check-static check-unit check-host check-kvm bench \
@@ -85,6 +85,15 @@ $(BUILD)/obj/%.o: %.c | packages-build
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(HARDEN) -c $< -o $@
+
+# Assembly: the machine code of the guests of bulkhead-vmm --check.
+assemble = $(Q)mkdir -p $(@D) && $(CC) -c $< -o $@
+$(BUILD)/obj/%.o: %.S | packages-build
+	$(call say,AS,$<)
+	$(assemble)
+$(BUILD)/san/%.o: %.S | packages-build
+	$(call say,AS,$<)
+	$(assemble)
 
 define archive
 $(BUILD)/$(1).a: $(call obj,$(2))

@@ -10,6 +10,7 @@
 #include "lib/names.h"
 #include "lib/plan.h"
 #include "lib/str.h"
+#include "vmm/check/check.h"
 #include "vmm/jail.h"
 #include "vmm/terminal.h"
 #include "vmm/vm.h"
@@ -29,6 +30,7 @@
 static const char usage_text[] =
     "usage: bulkhead-vmm --kernel VMLINUX [options]\n"
     "       bulkhead-vmm --plan FD\n"
+    "       bulkhead-vmm --check\n"
     "\n"
     "Boots an uncompressed Linux kernel in a KVM virtual machine. Its output goes to stdout.\n"
     "\n"
@@ -50,6 +52,8 @@ static const char usage_text[] =
     "  --no-jail           keep privileges, namespaces and all system calls (for debuggers)\n"
     "  --debug             more messages, statistics at the end\n"
     "  --plan FD           take everything from the plan in FD; no other option\n"
+    "  --check             try this machine's KVM, one line a check (`bulkhead check` reads it);\n"
+    "                      status 0 all well, 1 something failed, 77 no usable /dev/kvm\n"
     "  --help, --version\n"
     "\n"
     "SIGTERM ends the VM; SIGQUIT logs where its vCPUs are.\n"
@@ -222,16 +226,37 @@ static int set_option(struct options *o, const char *name, char *arg, struct err
 }
 
 static const struct option long_options[] = {
-    {"plan", required_argument, NULL, 'o'},    {"kernel", required_argument, NULL, 'o'},
-    {"initrd", required_argument, NULL, 'o'},  {"cmdline", required_argument, NULL, 'o'},
-    {"memory", required_argument, NULL, 'o'},  {"cpus", required_argument, NULL, 'o'},
-    {"disk", required_argument, NULL, 'o'},    {"vsock", required_argument, NULL, 'o'},
-    {"fs", required_argument, NULL, 'o'},      {"vsock-listen", required_argument, NULL, 'o'},
-    {"control", required_argument, NULL, 'o'}, {"rng", no_argument, NULL, 'o'},
-    {"serial", no_argument, NULL, 'o'},        {"no-jail", no_argument, NULL, 'o'},
-    {"debug", no_argument, NULL, 'o'},         {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},       {NULL, 0, NULL, 0},
+    {"plan", required_argument, NULL, 'o'},
+    {"kernel", required_argument, NULL, 'o'},
+    {"initrd", required_argument, NULL, 'o'},
+    {"cmdline", required_argument, NULL, 'o'},
+    {"memory", required_argument, NULL, 'o'},
+    {"cpus", required_argument, NULL, 'o'},
+    {"disk", required_argument, NULL, 'o'},
+    {"vsock", required_argument, NULL, 'o'},
+    {"fs", required_argument, NULL, 'o'},
+    {"vsock-listen", required_argument, NULL, 'o'},
+    {"control", required_argument, NULL, 'o'},
+    {"rng", no_argument, NULL, 'o'},
+    {"serial", no_argument, NULL, 'o'},
+    {"no-jail", no_argument, NULL, 'o'},
+    {"debug", no_argument, NULL, 'o'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},
+    {"check", no_argument, NULL, 'c'},
+    {NULL, 0, NULL, 0},
 };
+
+static int run_checks(void)
+{
+    struct err e = ERR_INIT;
+    int failed = check_all(stdout, &e);
+
+    if (failed >= 0)
+        return failed ? CHECK_STATUS_FAILED : 0;
+    log_error("%s", e.msg);
+    return e.code == EIO ? CHECK_STATUS_FAILED : CHECK_STATUS_NO_KVM;
+}
 
 /* -1 = go on; else the status to exit with. */
 static int parse(int argc, char **argv, struct options *o)
@@ -244,6 +269,8 @@ static int parse(int argc, char **argv, struct options *o)
             return fputs(usage_text, stdout) < 0 ? VMM_STATUS_USAGE : 0;
         if (c == 'v')
             return printf("bulkhead-vmm %s\n", BULKHEAD_VERSION) < 0 ? VMM_STATUS_USAGE : 0;
+        if (c == 'c')
+            return run_checks();
         if (c != 'o')
             return VMM_STATUS_USAGE;
         if (set_option(o, long_options[index].name, optarg, &e) < 0) {
