@@ -11,7 +11,6 @@
 #include "lib/io.h"
 
 #include <errno.h>
-#include <linux/fs.h>
 #include <linux/kvm.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -20,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #define V (1u << JAIL_VCPU)
 #define L (1u << JAIL_LOOP)
@@ -45,15 +45,12 @@ static const struct {
     {SCMP_SYS(getpid), V | L},
     {SCMP_SYS(gettid), V | L},
     {SCMP_SYS(clock_gettime), V | L}, /* where the vDSO cannot */
-    /* Kicking vCPUs (pthread_kill). */
-    {SCMP_SYS(tgkill), V | L},
     /* A device is activated and reset on a vCPU thread: it may then close what its requests had
      * open, tell a peer, and change what the loop watches. */
     {SCMP_SYS(close), V | L},
     {SCMP_SYS(shutdown), V | L},
     {SCMP_SYS(epoll_ctl), V | L},
     {SCMP_SYS(sendmsg), V | L},
-    {SCMP_SYS(timerfd_settime), V | L},
     /* eventfds; the serial port, whose output is written by the vCPU that makes it. */
     {SCMP_SYS(read), V | L},
     {SCMP_SYS(write), V | L},
@@ -72,7 +69,6 @@ static const struct {
     {SCMP_SYS(pwritev), L},
     {SCMP_SYS(preadv2), L},
     {SCMP_SYS(pwritev2), L},
-    {SCMP_SYS(fsync), L},
     {SCMP_SYS(fdatasync), L},
     {SCMP_SYS(fallocate), L},
     {SCMP_SYS(fstat), L},
@@ -83,9 +79,6 @@ static const struct {
     {SCMP_SYS(recvmsg), L},
     {SCMP_SYS(recvfrom), L},
     {SCMP_SYS(sendto), L},
-    {SCMP_SYS(getsockopt), L},
-    {SCMP_SYS(setsockopt), L},
-    {SCMP_SYS(fcntl), L},
     /* Random numbers for the guest. */
     {SCMP_SYS(getrandom), L},
     /* Statistics: how much guest RAM is touched. */
@@ -93,7 +86,6 @@ static const struct {
     /* A device that starts its own thread, and the loop thread when it narrows itself. */
     {SCMP_SYS(seccomp), D},
     {SCMP_SYS(rt_sigaction), D}, /* the C library's first thread */
-    {SCMP_SYS(prlimit64), D},
     {SCMP_SYS(set_robust_list), D},
     {SCMP_SYS(rseq), D},
     {SCMP_SYS(sigaltstack), D},
@@ -104,9 +96,10 @@ static const struct {
     unsigned long request;
     unsigned who;
 } ioctls[] = {
-    {KVM_RUN, V},          {KVM_KVMCLOCK_CTRL, V}, /* after a pause */
-    {KVM_GET_REGS, V | L}, /* where a vCPU was when it had to be given up; register dumps */
-    {KVM_GET_SREGS, L},    {BLKDISCARD, L},        {BLKZEROOUT, L},
+    {KVM_RUN, V},
+    {KVM_KVMCLOCK_CTRL, V}, /* after a pause */
+    {KVM_GET_REGS, V | L},  /* where a vCPU was when it had to be given up; register dumps */
+    {KVM_GET_SREGS, L},
 };
 
 static int failed(struct err *e, int r)
@@ -114,14 +107,23 @@ static int failed(struct err *e, int r)
     return err_set(e, -r, "jail: cannot build a seccomp filter: %s", strerror(-r));
 }
 
-/* mmap and mprotect of anything but code; threads, never processes. */
+/* mmap and mprotect of anything but code; signals to ourselves alone, since VMs may share a uid;
+ * threads, never processes. */
 static int add_special(scmp_filter_ctx ctx, unsigned who)
 {
     const struct scmp_arg_cmp no_exec = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
+    /* The kernel looks at 32 bits of a pid. */
+    const struct scmp_arg_cmp us = SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffu, (uint32_t)getpid());
+    const struct scmp_arg_cmp zero = SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffu, 0);
     int r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, &no_exec);
 
     if (r == 0)
         r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, &no_exec);
+    /* Kicking vCPUs (pthread_kill). */
+    if (r == 0)
+        r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, &us);
+    if (r == 0 && (who & D))
+        r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, &zero);
     if (r == 0 && (who & D)) {
         const struct scmp_arg_cmp thread = SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD);
         r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, &thread);
@@ -136,6 +138,8 @@ static int add_rules(scmp_filter_ctx ctx, unsigned who)
 {
     int r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree, not a list */
 
+    if (r == 0)
+        r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(calls); i++) {
         if (calls[i].who & who)
             r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i].nr, 0);

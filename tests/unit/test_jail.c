@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -140,6 +141,7 @@ static int child_loop_lives(void)
     CHECK(enter(&j) == 0);
     CHECK(jail_filter(&j, JAIL_DEVICE, &e) == 0);
     CHECK(jail_filter(&j, JAIL_LOOP, &e) == 0);
+    CHECK(pthread_kill(pthread_self(), 0) == 0);
     CHECK(epoll_ctl(ep, EPOLL_CTL_ADD, efd, &ev) == 0);
     CHECK(eventfd_write(efd, 1) == 0 && epoll_wait(ep, &ev, 1, -1) == 1);
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
@@ -213,9 +215,21 @@ static void make_call(unsigned n)
     case 12:
         syscall(SYS_dup, 0);
         break;
+    case 13:
+        syscall(SYS_tgkill, 1, 1, 0);
+        break;
+    case 14:
+        syscall(SYS_prlimit64, 1, RLIMIT_CORE, NULL, NULL);
+        break;
+    case 15:
+        syscall(SYS_fcntl, 0, F_SETOWN, 1);
+        break;
+    case 16:
+        syscall(SYS_setsockopt, 0, 0, 0, NULL, 0);
+        break;
     }
 }
-#define FORBIDDEN_CALLS 13
+#define FORBIDDEN_CALLS 17
 
 static int child_forbidden(void)
 {
