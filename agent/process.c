@@ -201,7 +201,9 @@ int process_start(struct process *p, struct reply_to to, struct err *e)
 /*
  * The exit is told when all output that was there has been written to the stream connections. An
  * init process takes its container along, so its streams end; an exec may leave children that hold
- * its pipes, whose output is still relayed afterwards.
+ * its pipes, whose output is still relayed afterwards. A process that was killed is reported at
+ * once: whoever kills it may do so because its reader hangs, and the host bounds what it still
+ * drains.
  */
 void process_try_exit(struct process *p)
 {
@@ -209,7 +211,7 @@ void process_try_exit(struct process *p)
 
     if (p->state != PROCESS_EXITED || p->exit_sent || !p->attached)
         return;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3 && !p->signal; i++) {
         if (p->relays[i] && !p->relays[i]->idle)
             return;
     }

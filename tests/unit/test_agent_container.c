@@ -318,6 +318,31 @@ static void test_exec_background(void **state)
     close(control);
 }
 
+/* Killing must work though the reader of the output hangs. */
+static void test_kill_with_a_stuck_reader(void **state)
+{
+    int control, out;
+    struct run r;
+    char buf[2];
+
+    (void)state;
+    NEEDS_RIG();
+    control = rig_connect(&rig);
+    rig_do(control, PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "keeper", "process", "k", "spec",
+           exec_spec("exec yes"));
+    out = rig_stream(&rig, "keeper", "k", 1);
+    rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "keeper", "process", "k");
+    rig_do(control, PROTO_PROCESS_START, "{s:s,s:s}", "id", "keeper", "process", "k");
+    assert_int_equal(io_read_full(out, buf, 2), 2);
+    usleep(200 * 1000); /* all buffers on the way fill up */
+    rig_do(control, PROTO_PROCESS_SIGNAL, "{s:s,s:s,s:i}", "id", "keeper", "process", "k", "signal",
+           SIGKILL);
+    rig_wait_exit(control, &r);
+    assert_int_equal(r.status, 137);
+    close(control);
+    close(out);
+}
+
 static void test_close_kills(void **state)
 {
     int control, other, out;
@@ -833,6 +858,7 @@ int main(void)
         cmocka_unit_test(test_exec_format_error),
         cmocka_unit_test(test_exec),
         cmocka_unit_test(test_exec_background),
+        cmocka_unit_test(test_kill_with_a_stuck_reader),
         cmocka_unit_test(test_close_kills),
         cmocka_unit_test(test_terminal),
         cmocka_unit_test(test_signals),

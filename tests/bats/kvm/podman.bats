@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # podman with Bulkhead as its runtime; no network yet.
 
+bats_require_minimum_version 1.5.0
 load ../helper
 
 setup_file() {
@@ -62,7 +63,7 @@ pm() {
 }
 
 @test "a command that is not there is 127" {
-    run pm run --rm --network=none localhost/busybox no-such-command
+    run -127 pm run --rm --network=none localhost/busybox no-such-command
     [ "$status" -eq 127 ]
     leftovers
 }
