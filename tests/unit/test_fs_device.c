@@ -616,6 +616,29 @@ static void test_mad_server(void **state)
     close(file);
 }
 
+/* More descriptors than the wire allows: none of them stays. */
+static void test_two_descriptors(void **state)
+{
+    (void)state;
+    int file = memory_file("x"), two[2] = {file, file};
+    struct fuse_in_header h;
+    struct fixture f;
+
+    open_it(&f, false);
+    submit(&f, REQUEST, FUSE_LOOKUP, "12345678", 8, 256);
+    assert_true(arrived(&f, &h) > 0);
+    struct fuse_out_header reply = {.len = sizeof(reply), .unique = h.unique};
+    int before = dup(file); /* the lowest free number */
+    close(before);
+    assert_true(io_send_fds(f.peer, &reply, sizeof(reply), two, 2) > 0);
+    assert_int_equal(result(&f, REQUEST, NULL), -ENOTCONN);
+    int after = dup(file);
+    assert_true(after <= before); /* the socket to the server is closed, too */
+    close(after);
+    close_it(&f);
+    close(file);
+}
+
 /* An opened file whose descriptor did not come: the host is out of them. */
 static void test_descriptor_missing(void **state)
 {
@@ -797,6 +820,7 @@ int main(void)
         cmocka_unit_test(test_server_dies),
         cmocka_unit_test(test_server_dies_unseen),
         cmocka_unit_test(test_mad_server),
+        cmocka_unit_test(test_two_descriptors),
         cmocka_unit_test(test_descriptor_missing),
         cmocka_unit_test(test_reset_in_flight),
         cmocka_unit_test(test_init_drops),

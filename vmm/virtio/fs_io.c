@@ -1,11 +1,12 @@
 /*
  * Reading and writing files for virtio-fs. Owns the threads, their lists and the eventfd by which
- * they wake the loop. What is in the page cache is read at once on the loop thread; all else goes
- * to a thread.
+ * they wake the loop. What is in the page cache is read at once on the loop thread, within a limit;
+ * all else goes to a thread.
  */
 #include "vmm/virtio/fs_io.h"
 
 #include "lib/cleanup.h"
+#include "lib/fuse_wire.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -14,6 +15,8 @@
 #include <sys/uio.h>
 
 #define STACK_SIZE (64u * 1024)
+/* The most that is copied on the loop thread, which others wait for: what an honest guest asks. */
+#define INLINE_MAX (FUSE_WIRE_PAGES_MAX * 4096u)
 
 static void list_init(struct fs_job_list *l)
 {
@@ -164,7 +167,7 @@ bool fs_io_submit(struct fs_io *io, struct fs_job *job)
         job->result = job->size == 0 ? 0 : transfer(job, job->flags);
         return true;
     }
-    if (!job->write) {
+    if (!job->write && job->size <= INLINE_MAX) {
         job->result = transfer(job, job->flags | RWF_NOWAIT);
         /* Less than was asked for may be the end of the file or of what is cached. */
         if (job->result == 0 || job->result == (ssize_t)job->size)

@@ -185,7 +185,8 @@ static ssize_t receive(struct fs_dev *f, int *fd)
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
                          .msg_control = control.buf,
-                         .msg_controllen = sizeof(control.buf)};
+                         /* not CMSG_SPACE, whose padding would take a second descriptor */
+                         .msg_controllen = CMSG_LEN(sizeof(int))};
     ssize_t n = recvmsg(f->sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     struct cmsghdr *c;
 
