@@ -493,6 +493,11 @@ static void test_refusals(void **state)
          "linux.sysctl.vm.swappiness is not in a separate kernel namespace"},
         {"linux.sysctl", "{'net/../vm/swappiness':'1'}",
          "linux.sysctl.net/../vm/swappiness is not in a separate kernel namespace"},
+        /* the way out is beyond what a short look takes in */
+        {"linux.sysctl",
+         "{'net/./././././././././././././././././././././././././././././././"
+         "./././././././././././././././././././././././././././././././../../vm/swappiness':'1'}",
+         "linux.sysctl.net/./././"},
         {"linux.resources.memory", "{'swappiness':10}",
          "linux.resources.memory.swappiness is not supported: "},
         {"linux.resources.unified", "{'memory.nothing':'1'}", "linux.resources.unified: "},

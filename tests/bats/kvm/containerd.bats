@@ -67,7 +67,7 @@ nothing_left() {
     ct task kill -s KILL c1
     until ct task ls | grep -q STOPPED; do sleep 0.1; done
     run ct task delete c1
-    [ "$status" -eq 137 ]
+    [[ $output == *"exit code 137"* ]]
     ct container delete c1
     nothing_left
 }
