@@ -24,14 +24,23 @@
 int cgroup_make(const char *dir, const char *name, struct err *e)
 {
     cleanup_fd int parent = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int fd;
+    cleanup_fd int fd = -1;
+    char depth[16];
 
     if (parent < 0)
         return err_errno(e, "open %s", dir);
     if (mkdirat(parent, name, 0755) < 0)
         return err_errno(e, "make the cgroup %s/%s", dir, name);
     fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? err_errno(e, "open the cgroup %s/%s", dir, name) : fd;
+    if (fd < 0)
+        return err_errno(e, "open the cgroup %s/%s", dir, name);
+    /* what the container makes below stays within the reach of walk, or it could not be removed */
+    snprintf(depth, sizeof(depth), "%d", CGROUP_DEPTH_MAX);
+    if (io_write_file(fd, "cgroup.max.depth", depth, e) < 0) {
+        (void)unlinkat(parent, name, AT_REMOVEDIR);
+        return err_wrap(e, "limit the depth of the cgroup %s/%s", dir, name);
+    }
+    return take_fd(&fd);
 }
 
 static int set(int fd, const char *file, const char *text, const char *key, struct err *e)
@@ -279,7 +288,8 @@ static int walk(int fd, unsigned depth, dir_fn *fn, void *arg)
     for (struct dirent *entry; r == 0 && depth && (entry = readdir(d));) {
         cleanup_fd int child = -1;
 
-        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+        /* a container may call a cgroup ".x" */
+        if (entry->d_type != DT_DIR || !path_is_clean_name(entry->d_name))
             continue;
         child = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (child < 0)

@@ -219,6 +219,22 @@ static void remove_tree(const char *dir)
     rmdir(dir);
 }
 
+/* A container names its cgroups as it likes; all go with it. */
+static void test_cgroup_remove(void **state)
+{
+    static const char *const dirs[] = {"c", "c/plain", "c/.hidden", "c/.hidden/..x"};
+    char dir[64] = "/tmp/agent-cgroup-XXXXXX", path[128];
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, dirs[i]);
+        assert_int_equal(mkdir(path, 0755), 0);
+    }
+    assert_int_equal(cgroup_remove(dir, "c"), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 static void test_find(void **state)
 {
     char dir[64], path[128], env[160], out[256], want[320];
@@ -320,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_devices_limits),
         cmocka_unit_test(test_weight),
         cmocka_unit_test(test_swap),
+        cmocka_unit_test(test_cgroup_remove),
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_find_empty_element),
         cmocka_unit_test(test_passwd),
