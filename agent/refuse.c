@@ -92,7 +92,7 @@ static enum spec_ns sysctl_ns(const char *name)
                 *p = '/';
         }
     }
-    if (strstr(path, ".."))
+    if (strstr(path, "..") || strlen(name) >= sizeof(path)) /* what was cut off may lead away */
         return NS_KINDS;
     if (!strncmp(path, "net/", 4))
         return NS_NETWORK;
