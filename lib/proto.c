@@ -8,6 +8,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -219,6 +220,17 @@ int proto_recv(int fd, int timeout_ms, struct proto_frame *out, struct err *e)
     return r < 0 ? r : decode_body(&h, body, out, e);
 }
 
+/* U+0080 to U+009F in UTF-8: U+009B, for one, begins a terminal's control sequences. */
+static bool is_c1(const char *p)
+{
+    return (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] < 0xa0;
+}
+
+static bool is_control(const char *p)
+{
+    return (unsigned char)*p < 0x20 || *p == 0x7f || is_c1(p);
+}
+
 /* Turns an agent's PROTO_ERROR in an error of ours. Text and number are the guest's: bounded,
  * printable, plausible. */
 static int agent_error(const json_t *body, struct err *e)
@@ -229,7 +241,7 @@ static int agent_error(const json_t *body, struct err *e)
     size_t n = 0;
 
     for (; text && text[n] && n < MESSAGE_MAX; n++)
-        clean[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? ' ' : text[n];
+        clean[n] = is_control(text + n) || (n > 0 && is_c1(text + n - 1)) ? ' ' : text[n];
     clean[n] = '\0';
     if (code <= 0 || code > 4095)
         code = EPROTO;

@@ -107,6 +107,13 @@ static void agent_errors_are_bounded_and_printable(void **state)
                          &e),
         -ENOENT);
     assert_string_equal(e.msg, "no [2J x");
+    assert_int_equal(call_with_answer(PROTO_ERROR, 1,
+                                      json_pack("{s:i, s:s}", "errno", ENOENT, "message",
+                                                "\xc2\x9b"
+                                                "2J \xc2\xa9"),
+                                      NULL, &e),
+                     -ENOENT);
+    assert_string_equal(e.msg, "  2J \xc2\xa9");
     memset(text, 'z', sizeof(text) - 1);
     text[sizeof(text) - 1] = 0;
     assert_int_equal(call_with_answer(PROTO_ERROR, 1,
