@@ -7,7 +7,7 @@
 bats_require_minimum_version 1.5.0
 
 setup_file() {
-    checkout=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+    checkout=$(cd "$BATS_TEST_DIRNAME/../../.." && pwd)
     export checkout
     # What is left over shows: the run's own directory is made here.
     export TMPDIR=$BATS_FILE_TMPDIR/tmp
@@ -37,6 +37,8 @@ setup() {
         echo kept >'"$BATS_FILE_TMPDIR"'/carried/file
         for dir in /tmp /run /dev/shm /sys/kernel/tracing/events/kvm; do [ -d $dir ] || exit 1; done
         cat /sys/fs/cgroup/cgroup.controllers >/dev/null
+        # Where there is a /dev/kvm, nothing is emulated.
+        kvm-host/run sh -c "echo \$BULKHEAD_KVM_HOST; exit 5"; echo $?
         exit 42' name "an argument" "" '*' \
         >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" || status=$?
     cat "$BATS_TEST_TMPDIR/out" "$BATS_TEST_TMPDIR/err"
@@ -48,6 +50,8 @@ $BULKHEAD_TEST_WORD
 <an argument><><*>
 checkout in sight
 stdin is empty
+native
+5
 END
     grep -qx "to stderr" "$BATS_TEST_TMPDIR/err"
     [ "$(cat "$BATS_FILE_TMPDIR/carried/file")" = kept ]
