@@ -262,6 +262,39 @@ static void test_edges_of_the_disk(void **state)
     close_it(&f);
 }
 
+/* More data than the device's limits allow is refused before any of it moves. */
+static void test_huge_request(void **state)
+{
+    (void)state;
+    enum { PARTS = 16 };
+    const uint32_t part = 8u << 20;
+    struct driver_seg segs[PARTS + 2] = {{0}};
+    struct driver_used used;
+    struct err e = ERR_INIT;
+    struct fixture f = {.fd = memfd_create("disk", MFD_CLOEXEC)};
+    struct stat st;
+
+    assert_int_equal(ftruncate(f.fd, 256ll << 20), 0);
+    assert_int_equal(loop_init(&f.loop, &e), 0);
+    struct virtio_device *dev = virtio_blk_new(&f.loop, dup(f.fd), false, "", &e);
+    assert_non_null(dev);
+    driver_open(&f.d, dev, 1, 128, FEATURES);
+    f.head = driver_alloc(&f.d, 16, 1);
+    f.status = driver_alloc(&f.d, 1, 1);
+    f.data = driver_alloc(&f.d, part, 4096); /* the same memory again and again */
+    set_head(&f, VIRTIO_BLK_T_OUT, 0);
+    segs[0] = (struct driver_seg)SEG_R(f.head, 16);
+    for (unsigned i = 1; i <= PARTS; i++)
+        segs[i] = (struct driver_seg)SEG_R(f.data, part);
+    segs[PARTS + 1] = (struct driver_seg)SEG_W(f.status, 1);
+    driver_submit(&f.d, 0, segs, PARTS + 2);
+    driver_wait(&f.d, 0, &used);
+    assert_int_equal(*(uint8_t *)driver_ptr(&f.d, f.status, 1), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(fstat(f.fd, &st), 0);
+    assert_int_equal(st.st_blocks, 0);
+    close_it(&f);
+}
+
 static void test_readonly(void **state)
 {
     (void)state;
@@ -466,15 +499,16 @@ BOTH(state, save_load)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_config),           cmocka_unit_test(test_refused_disks),
-        cmocka_unit_test(read_write_on_loop),    cmocka_unit_test(read_write_by_worker),
-        cmocka_unit_test(test_any_layout),       cmocka_unit_test(test_edges_of_the_disk),
-        cmocka_unit_test(test_readonly),         cmocka_unit_test(zeroes_on_loop),
-        cmocka_unit_test(zeroes_by_worker),      cmocka_unit_test(test_get_id),
-        cmocka_unit_test(test_unknown_requests), cmocka_unit_test(test_write_through),
-        cmocka_unit_test(violations_on_loop),    cmocka_unit_test(violations_by_worker),
-        cmocka_unit_test(busy_queue_on_loop),    cmocka_unit_test(busy_queue_by_worker),
-        cmocka_unit_test(save_load_on_loop),     cmocka_unit_test(save_load_by_worker),
+        cmocka_unit_test(test_config),          cmocka_unit_test(test_refused_disks),
+        cmocka_unit_test(read_write_on_loop),   cmocka_unit_test(read_write_by_worker),
+        cmocka_unit_test(test_any_layout),      cmocka_unit_test(test_edges_of_the_disk),
+        cmocka_unit_test(test_huge_request),    cmocka_unit_test(test_readonly),
+        cmocka_unit_test(zeroes_on_loop),       cmocka_unit_test(zeroes_by_worker),
+        cmocka_unit_test(test_get_id),          cmocka_unit_test(test_unknown_requests),
+        cmocka_unit_test(test_write_through),   cmocka_unit_test(violations_on_loop),
+        cmocka_unit_test(violations_by_worker), cmocka_unit_test(busy_queue_on_loop),
+        cmocka_unit_test(busy_queue_by_worker), cmocka_unit_test(save_load_on_loop),
+        cmocka_unit_test(save_load_by_worker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,9 @@
 #define BLK_STACK_SIZE          (128 * 1024)
 #define SECTOR                  DISK_SECTOR
 
+/* Of one request. A reset has to wait for the one in hand. */
+#define BLK_DATA_MAX ((size_t)BLK_SEG_MAX * BLK_SIZE_MAX)
+
 struct blk {
     struct virtio_device dev;
     struct disk disk;
@@ -95,7 +98,8 @@ static uint8_t serve_data(struct blk *b, bool write, uint64_t sector)
 {
     size_t off = write ? sizeof(struct virtio_blk_outhdr) : 0;
     size_t len = write ? b->chain.read_len - off : b->chain.write_len - 1;
-    if ((write && b->disk.readonly) || len % SECTOR != 0 || !in_disk(b, sector, len / SECTOR))
+    if ((write && b->disk.readonly) || len % SECTOR != 0 || len > BLK_DATA_MAX ||
+        !in_disk(b, sector, len / SECTOR))
         return VIRTIO_BLK_S_IOERR;
     unsigned n = chain_slice(&b->chain, !write, off, len, b->iov, QUEUE_SEGMENTS_MAX);
     return status_of(disk_transfer(&b->disk, write, writes_through(b), b->iov, n, sector * SECTOR));
