@@ -34,9 +34,9 @@ struct verb {
     int failure;           /* exit status when run fails; runc: 1, exec 255 */
 };
 
-command_fn cmd_checkpoint, cmd_create, cmd_delete, cmd_events, cmd_exec, cmd_features, cmd_kill,
-    cmd_list, cmd_pause, cmd_ps, cmd_restore, cmd_resume, cmd_run, cmd_spec, cmd_start, cmd_state,
-    cmd_update;
+command_fn cmd_check, cmd_checkpoint, cmd_create, cmd_delete, cmd_events, cmd_exec, cmd_features,
+    cmd_kill, cmd_list, cmd_pause, cmd_ps, cmd_restore, cmd_resume, cmd_run, cmd_spec, cmd_start,
+    cmd_state, cmd_update;
 
 const struct verb *command_find(const char *name); /* NULL when there is none */
 

@@ -25,6 +25,7 @@
 #define EXIT_EXEC_FAILED  255
 
 static const struct verb verbs[] = {
+    {"check", cmd_check, "[options]", "say whether containers can run on this machine", 1},
     {"checkpoint", cmd_checkpoint, "[options] <container-id>", "not supported: fails", 1},
     {"create", cmd_create, "[options] <container-id>",
      "boot a VM and make the container in it, ready to start", 1},

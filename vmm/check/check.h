@@ -64,9 +64,10 @@ struct check_env {
     struct watchdog watchdog;
     unsigned rounds; /* of the search for lost kicks: CHECK_ROUNDS */
 };
-#define CHECK_ROUNDS   10000u
-#define CHECK_LIMIT_MS 15000u /* for one check; the slowest takes a tenth of a second on hardware  \
-                               */
+#define CHECK_ROUNDS 10000u
+#define CHECK_LIMIT_MS                                                                             \
+    15000u /* for one check; the slowest takes a tenth of a second on hardware                     \
+            */
 #define CHECK_LIMIT_MAX 90000u
 
 struct check {
@@ -85,9 +86,9 @@ struct check {
 extern const struct check *const checks[];
 extern const size_t nchecks;
 
-void note(struct observation *o, unsigned index, uint64_t value);
+void check_note(struct observation *o, unsigned index, uint64_t value);
 /* Makes the verdict SKIP; returns 0. */
-int skip(struct observation *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int check_skip(struct observation *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Whether one value is as expected. */
 bool check_holds(const struct expectation *x, uint64_t value);
 /* Skipped, or could not be carried out, or the first expectation that does not hold; else PASS. */

@@ -60,10 +60,10 @@ static void compare_cpuid(struct rig *r, struct kvm_cpuid2 *c, struct observatio
         differ += ((rig_u32(r, at + 8) ^ l->ecx) & ~leaves[i].ignore_ecx) != 0;
         differ += ((rig_u32(r, at + 12) ^ l->edx) & ~leaves[i].ignore_edx) != 0;
         if (leaves[i].function == SIGNATURE_LEAF)
-            note(o, SIGNATURE, rig_u64(r, at + 4));
+            check_note(o, SIGNATURE, rig_u64(r, at + 4));
     }
-    note(o, COMPARED, compared);
-    note(o, WORDS_DIFFER, differ);
+    check_note(o, COMPARED, compared);
+    check_note(o, WORDS_DIFFER, differ);
 }
 
 static int make_cpuid(struct check_env *env, struct kvm_cpuid2 **out, struct err *e)
@@ -105,7 +105,7 @@ static int run_cpuid(struct check_env *env, struct observation *o, struct err *e
     n = rig_run(&r, e);
     if (n < 0)
         return n;
-    note(o, CPUID_END, (uint64_t)n);
+    check_note(o, CPUID_END, (uint64_t)n);
     compare_cpuid(&r, c, o);
     return 0;
 }
@@ -155,7 +155,7 @@ static int msr_call(struct rig *r, bool set, struct msr_block *m, struct observa
                 : kvm_call(r->vcpu, KVM_GET_MSRS, m, "KVM_GET_MSRS", e);
 
     if (n >= 0)
-        note(o, index, (uint64_t)n);
+        check_note(o, index, (uint64_t)n);
     return n;
 }
 
@@ -176,8 +176,8 @@ static int run_msrs(struct check_env *env, struct observation *o, struct err *e)
     two.entry[0].data = two.entry[1].data = 0;
     if (n >= 0)
         n = msr_call(&r, false, &two, o, GET_COUNT, e);
-    note(o, STAR_READ, two.entry[0].data);
-    note(o, GS_READ, two.entry[1].data);
+    check_note(o, STAR_READ, two.entry[0].data);
+    check_note(o, GS_READ, two.entry[1].data);
     if (n >= 0)
         n = msr_call(&r, true, &bad, o, SET_STOPS, e);
     if (n >= 0)
@@ -186,8 +186,8 @@ static int run_msrs(struct check_env *env, struct observation *o, struct err *e)
         n = rig_run(&r, e);
     if (n < 0)
         return n;
-    note(o, MSR_END, (uint64_t)n);
-    note(o, STAR_SEEN, rig_u64(&r, RIG_RESULT));
+    check_note(o, MSR_END, (uint64_t)n);
+    check_note(o, STAR_SEEN, rig_u64(&r, RIG_RESULT));
     return 0;
 }
 
@@ -220,7 +220,7 @@ static int run_one_reg(struct check_env *env, struct observation *o, struct err 
     struct kvm_one_reg reg = {.id = ONE_REG_MSR(MSR_KERNEL_GS), .addr = (uintptr_t)&value};
 
     if (kvm_extension(env->kvm_fd, KVM_CAP_ONE_REG) == 0)
-        return skip(o, "this KVM has no KVM_CAP_ONE_REG (x86 has it since Linux 6.18)");
+        return check_skip(o, "this KVM has no KVM_CAP_ONE_REG (x86 has it since Linux 6.18)");
     int n = RIG(&r, env, RIG_PROTECTED, false, msr, e);
     if (n >= 0)
         n = kvm_call(r.vcpu, KVM_SET_ONE_REG, &reg, "KVM_SET_ONE_REG", e);
@@ -229,11 +229,11 @@ static int run_one_reg(struct check_env *env, struct observation *o, struct err 
         n = kvm_call(r.vcpu, KVM_GET_ONE_REG, &reg, "KVM_GET_ONE_REG", e);
     if (n < 0)
         return n;
-    note(o, ONE_REG_READ, value);
+    check_note(o, ONE_REG_READ, value);
     value = 0;
     n = rig_get_msr(r.vcpu, MSR_KERNEL_GS, &value, e);
     if (n == 1)
-        note(o, ONE_REG_MSRS, value);
+        check_note(o, ONE_REG_MSRS, value);
     return n;
 }
 

@@ -98,7 +98,7 @@ static int run_print(struct check_env *env, struct observation *o, struct err *e
         n = kvm_call(r.vcpu, KVM_SET_REGS, &regs, "KVM_SET_REGS", e);
     if (n >= 0)
         n = serve_ports(&r, &h, e);
-    note(o, PRINTED, h.printed);
+    check_note(o, PRINTED, h.printed);
     return n;
 }
 
@@ -116,16 +116,16 @@ static int run_ports(struct check_env *env, struct observation *o, struct err *e
     n = serve_ports(&r, &h, e);
     if (n < 0)
         return n;
-    note(o, OUT1, h.out[0]);
-    note(o, OUT2, h.out[1]);
-    note(o, OUT4, h.out[2]);
-    note(o, IN1, rig_u32(&r, RIG_RESULT));
-    note(o, IN2, rig_u32(&r, RIG_RESULT + 4));
-    note(o, IN4, rig_u32(&r, RIG_RESULT + 8));
-    note(o, OUT_STRING, h.out_string);
-    note(o, IN_STRING, rig_u64(&r, RIG_RESULT + 0x10));
-    note(o, IN_LONGS, rig_u64(&r, RIG_RESULT + 0x18));
-    note(o, PORT_END, (uint64_t)n);
+    check_note(o, OUT1, h.out[0]);
+    check_note(o, OUT2, h.out[1]);
+    check_note(o, OUT4, h.out[2]);
+    check_note(o, IN1, rig_u32(&r, RIG_RESULT));
+    check_note(o, IN2, rig_u32(&r, RIG_RESULT + 4));
+    check_note(o, IN4, rig_u32(&r, RIG_RESULT + 8));
+    check_note(o, OUT_STRING, h.out_string);
+    check_note(o, IN_STRING, rig_u64(&r, RIG_RESULT + 0x10));
+    check_note(o, IN_LONGS, rig_u64(&r, RIG_RESULT + 0x18));
+    check_note(o, PORT_END, (uint64_t)n);
     return 0;
 }
 
@@ -166,11 +166,11 @@ static void mmio_access(struct kvm_run *run, struct observation *o)
     value = 0;
     memcpy(&value, run->mmio.data, run->mmio.len <= 4 ? run->mmio.len : 0);
     if (offset == 0 && run->mmio.len == 4)
-        note(o, WRITE4, value);
+        check_note(o, WRITE4, value);
     else if (offset == 4 && run->mmio.len == 1)
-        note(o, WRITE1, value);
+        check_note(o, WRITE1, value);
     else if (offset == 6 && run->mmio.len == 2)
-        note(o, WRITE2, value);
+        check_note(o, WRITE2, value);
 }
 
 static int run_mmio(struct check_env *env, struct observation *o, struct err *e)
@@ -185,11 +185,11 @@ static int run_mmio(struct check_env *env, struct observation *o, struct err *e)
         mmio_access(r.run, o);
     if (n < 0)
         return n;
-    note(o, READ4, rig_u32(&r, RIG_RESULT));
-    note(o, READ1, rig_u32(&r, RIG_RESULT + 4));
-    note(o, READ2, rig_u32(&r, RIG_RESULT + 8));
-    note(o, MMIO_EXITS, exits);
-    note(o, MMIO_END, (uint64_t)n);
+    check_note(o, READ4, rig_u32(&r, RIG_RESULT));
+    check_note(o, READ1, rig_u32(&r, RIG_RESULT + 4));
+    check_note(o, READ2, rig_u32(&r, RIG_RESULT + 8));
+    check_note(o, MMIO_EXITS, exits);
+    check_note(o, MMIO_END, (uint64_t)n);
     return 0;
 }
 
@@ -242,8 +242,8 @@ static int step(struct rig *r, int efd, struct observation *o, unsigned exit_ind
 
     if (n < 0)
         return n;
-    note(o, exit_index, (uint64_t)n);
-    note(o, exit_index + 1, drain(efd));
+    check_note(o, exit_index, (uint64_t)n);
+    check_note(o, exit_index + 1, drain(efd));
     return n == KVM_EXIT_MMIO ? rig_expect(r, KVM_EXIT_IO, GUEST_PORT_STEP, e) : 0;
 }
 

@@ -39,7 +39,7 @@ static int run_irqfd(struct check_env *env, struct observation *o, struct err *e
         n = rig_expect(&r, KVM_EXIT_IO, GUEST_PORT_HANDLER, e);
     }
     if (r.ram)
-        note(o, COUNTED, rig_u32(&r, RIG_RESULT));
+        check_note(o, COUNTED, rig_u32(&r, RIG_RESULT));
     return n;
 }
 
@@ -117,7 +117,7 @@ static int try_with_irqchip(struct check_env *env, struct observation *o, struct
 
     if (n < 0)
         return n;
-    note(o, WITH_IRQCHIP, ioctl(r.vcpu, KVM_INTERRUPT, &irq) < 0 ? (uint64_t)errno : 0);
+    check_note(o, WITH_IRQCHIP, ioctl(r.vcpu, KVM_INTERRUPT, &irq) < 0 ? (uint64_t)errno : 0);
     return 0;
 }
 
@@ -133,18 +133,18 @@ static int run_interrupt(struct check_env *env, struct observation *o, struct er
         n = rig_expect(&r, KVM_EXIT_IO, GUEST_PORT_STEP, e);
     if (n < 0)
         return n;
-    note(o, IF_BEFORE, r.run->if_flag);
-    note(o, READY_BEFORE, r.run->ready_for_interrupt_injection);
+    check_note(o, IF_BEFORE, r.run->if_flag);
+    check_note(o, READY_BEFORE, r.run->ready_for_interrupt_injection);
     for (unsigned i = 0; n >= 0 && i < INJECTED_COUNT; i++)
         n = inject(&r, counts, e);
     for (unsigned i = WINDOWS; i <= HANDLERS_IF; i++)
-        note(o, i, counts[i]);
+        check_note(o, i, counts[i]);
     if (n >= 0)
         n = rig_run(&r, e);
-    note(o, INJECTED, rig_u32(&r, RIG_RESULT));
+    check_note(o, INJECTED, rig_u32(&r, RIG_RESULT));
     if (n < 0)
         return n;
-    note(o, WINDOW_END, (uint64_t)n);
+    check_note(o, WINDOW_END, (uint64_t)n);
     return try_with_irqchip(env, o, e);
 }
 
@@ -204,7 +204,7 @@ static int set_pending(struct rig *r, uint8_t pending, struct observation *o, un
     if (n >= 0)
         n = get_events(r, &v, e);
     if (n >= 0)
-        note(o, index, v.nmi.pending);
+        check_note(o, index, v.nmi.pending);
     return n;
 }
 
@@ -219,11 +219,11 @@ static int set_nmi_aside(struct rig *r, struct observation *o, struct err *e)
         n = get_events(r, &v, e);
     if (n < 0)
         return n;
-    note(o, PENDING, v.nmi.pending);
+    check_note(o, PENDING, v.nmi.pending);
     n = set_pending(r, 0, o, CLEARED, e);
     if (n >= 0)
         n = rig_expect(r, KVM_EXIT_IO, GUEST_PORT_STEP, e);
-    note(o, CLEARED_COUNT, rig_u32(r, RIG_RESULT));
+    check_note(o, CLEARED_COUNT, rig_u32(r, RIG_RESULT));
     return n;
 }
 
@@ -243,18 +243,18 @@ static int run_nmi(struct check_env *env, struct observation *o, struct err *e)
         n = rig_run(&r, e);
     if (n < 0)
         return n;
-    note(o, HANDLED, (uint64_t)n);
+    check_note(o, HANDLED, (uint64_t)n);
     n = get_events(&r, &v, e);
     if (n < 0)
         return n;
-    note(o, MASKED, v.nmi.masked);
+    check_note(o, MASKED, v.nmi.masked);
     n = rig_expect(&r, KVM_EXIT_IO, GUEST_PORT_STEP, e);
     if (n >= 0)
         n = get_events(&r, &v, e);
     if (n < 0)
         return n;
-    note(o, UNMASKED, v.nmi.masked);
-    note(o, HANDLED_COUNT, rig_u32(&r, RIG_RESULT));
+    check_note(o, UNMASKED, v.nmi.masked);
+    check_note(o, HANDLED_COUNT, rig_u32(&r, RIG_RESULT));
     return 0;
 }
 

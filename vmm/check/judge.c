@@ -6,13 +6,13 @@
 #include <stdarg.h>
 #include <string.h>
 
-void note(struct observation *o, unsigned index, uint64_t value)
+void check_note(struct observation *o, unsigned index, uint64_t value)
 {
     o->value[index] = value;
     o->noted |= 1ull << index;
 }
 
-int skip(struct observation *o, const char *fmt, ...)
+int check_skip(struct observation *o, const char *fmt, ...)
 {
     va_list ap;
 

@@ -39,7 +39,7 @@ static int note_log(struct rig *r, struct observation *o, unsigned index, struct
     int n = kvm_call(r->vm, KVM_GET_DIRTY_LOG, &log, "KVM_GET_DIRTY_LOG", e);
 
     for (unsigned i = 0; n >= 0 && i < DIRTY_WORDS; i++)
-        note(o, index + i, bitmap[i]);
+        check_note(o, index + i, bitmap[i]);
     return n;
 }
 
@@ -111,8 +111,8 @@ static int translate_long(struct check_env *env, struct observation *o, struct e
         n = translate(&r, 0xd0001234, &t, e);
     if (n < 0)
         return n;
-    note(o, LONG_VALID, t.valid);
-    note(o, LONG_ADDRESS, t.physical_address);
+    check_note(o, LONG_VALID, t.valid);
+    check_note(o, LONG_ADDRESS, t.physical_address);
     return 0;
 }
 
@@ -126,16 +126,16 @@ static int run_translate(struct check_env *env, struct observation *o, struct er
         n = translate(&r, 0x5404, &t, e);
     if (n < 0)
         return n;
-    note(o, MAPPED_VALID, t.valid);
-    note(o, MAPPED, t.physical_address);
+    check_note(o, MAPPED_VALID, t.valid);
+    check_note(o, MAPPED, t.physical_address);
     n = translate(&r, 0x7000, &t, e);
     if (n < 0)
         return n;
-    note(o, HOLE_VALID, t.valid);
+    check_note(o, HOLE_VALID, t.valid);
     n = translate(&r, 0x800000, &t, e);
     if (n < 0)
         return n;
-    note(o, BEYOND_VALID, t.valid);
+    check_note(o, BEYOND_VALID, t.valid);
     return translate_long(env, o, e);
 }
 
@@ -176,7 +176,7 @@ static int next(struct rig *r, struct observation *o, unsigned index, struct err
     int n = rig_run(r, e);
 
     if (n >= 0)
-        note(o, index, (uint64_t)n);
+        check_note(o, index, (uint64_t)n);
     return n;
 }
 
@@ -194,16 +194,16 @@ static int use_page(struct rig *r, int efd, struct observation *o, struct err *e
     if (n >= 0)
         n = next(r, o, WRITE_EXIT, e);
     if (n == KVM_EXIT_MMIO) {
-        note(o, WRITE_DATA, r->run->mmio.is_write ? r->run->mmio.data[0] : ~0ull);
+        check_note(o, WRITE_DATA, r->run->mmio.is_write ? r->run->mmio.data[0] : ~0ull);
         n = rig_expect(r, KVM_EXIT_IO, GUEST_PORT_STEP, e);
     }
     if (n < 0)
         return n;
     n = next(r, o, NOTIFY_EXIT, e);
-    note(o, NOTIFY_COUNT, signals(efd));
+    check_note(o, NOTIFY_COUNT, signals(efd));
     if (n >= 0)
         n = next(r, o, OTHER_VALUE_EXIT, e);
-    note(o, OTHER_VALUE_COUNT, signals(efd));
+    check_note(o, OTHER_VALUE_COUNT, signals(efd));
     if (n == KVM_EXIT_MMIO)
         n = rig_expect(r, KVM_EXIT_IO, GUEST_PORT_STEP, e);
     return n < 0 ? n : next(r, o, READ_ONLY_END, e);
@@ -232,9 +232,9 @@ static int run_read_only(struct check_env *env, struct observation *o, struct er
         n = kvm_ioeventfd(r.vm, efd, RIG_MMIO + NOTIFY, 0, e);
     if (n >= 0)
         n = use_page(&r, efd, o, e);
-    note(o, READ_FIRST, rig_u32(&r, RIG_RESULT));
-    note(o, READ_LAST, rig_u32(&r, RIG_RESULT + 4));
-    note(o, KEPT, rig_u32(&r, RIG_RESULT + 8));
+    check_note(o, READ_FIRST, rig_u32(&r, RIG_RESULT));
+    check_note(o, READ_LAST, rig_u32(&r, RIG_RESULT + 4));
+    check_note(o, KEPT, rig_u32(&r, RIG_RESULT + 8));
     rig_done(&r); /* before its memory */
     munmap(page, PAGE);
     return n;
@@ -270,12 +270,12 @@ static uint64_t set_tss(int vm, unsigned long address)
 static int run_tss_address(struct check_env *env, struct observation *o, struct err *e)
 {
     if (kvm_extension(env->kvm_fd, KVM_CAP_SET_TSS_ADDR) == 0)
-        return skip(o, "this KVM has no KVM_CAP_SET_TSS_ADDR");
+        return check_skip(o, "this KVM has no KVM_CAP_SET_TSS_ADDR");
     cleanup_fd int vm = ioctl(env->kvm_fd, KVM_CREATE_VM, 0);
     if (vm < 0)
         return err_errno(e, "KVM_CREATE_VM");
-    note(o, TSS_TAKEN, set_tss(vm, TSS_ADDR));
-    note(o, TSS_REFUSED, set_tss(vm, TSS_TOO_HIGH));
+    check_note(o, TSS_TAKEN, set_tss(vm, TSS_ADDR));
+    check_note(o, TSS_REFUSED, set_tss(vm, TSS_TOO_HIGH));
     return 0;
 }
 

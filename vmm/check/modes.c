@@ -21,11 +21,11 @@ static int run_capabilities(struct check_env *env, struct observation *o, struct
 
     if (version < 0)
         return version;
-    note(o, API_VERSION, (uint64_t)version);
+    check_note(o, API_VERSION, (uint64_t)version);
     for (size_t i = 0; i < kvm_nrequired; i++)
         absent += kvm_extension(env->kvm_fd, kvm_required[i].number) == 0;
     if (absent == 0)
-        note(o, REQUIRED, absent);
+        check_note(o, REQUIRED, absent);
     return kvm_check(env->kvm_fd, e); /* names the first */
 }
 
@@ -80,8 +80,8 @@ static int run_optional(struct check_env *env, struct observation *o, struct err
         strncat(names, " ", sizeof(names) - strlen(names) - 1);
         strncat(names, optional[i].name, sizeof(names) - strlen(names) - 1);
     }
-    note(o, OPTIONAL_ABSENT, absent);
-    return absent ? skip(o, "this KVM has no%s", names) : 0;
+    check_note(o, OPTIONAL_ABSENT, absent);
+    return absent ? check_skip(o, "this KVM has no%s", names) : 0;
 }
 
 const struct check check_optional = {
@@ -122,12 +122,12 @@ static int run_mode(struct check_env *env, unsigned i, enum rig_mode mode, const
         n = rig_run(&r, e);
     if (n < 0)
         return n;
-    note(o, i * VALUES + EXIT_REASON, (uint64_t)n);
+    check_note(o, i * VALUES + EXIT_REASON, (uint64_t)n);
     n = kvm_call(r.vcpu, KVM_GET_REGS, &regs, "KVM_GET_REGS", e);
     if (n < 0)
         return n;
-    note(o, i * VALUES + RAX, regs.rax);
-    note(o, i * VALUES + MEMORY, rig_u32(&r, RIG_RESULT));
+    check_note(o, i * VALUES + RAX, regs.rax);
+    check_note(o, i * VALUES + MEMORY, rig_u32(&r, RIG_RESULT));
     return 0;
 }
 

@@ -139,13 +139,13 @@ static int run_game(struct rig *r, bool by_mask, struct observation *o, struct e
 
     if (n < 0 && n != -EINTR)
         return n;
-    note(o, SET_BEFORE, n == -EINTR ? EINTR : 0);
-    note(o, BEFORE_COUNT, rig_u32(r, RIG_RESULT));
+    check_note(o, SET_BEFORE, n == -EINTR ? EINTR : 0);
+    check_note(o, BEFORE_COUNT, rig_u32(r, RIG_RESULT));
     __atomic_store_n(&r->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
     n = play(r, by_mask, &lost, e);
     if (n == 0 || lost)
-        note(o, LOST, lost);
-    note(o, RAN, rig_u32(r, RIG_RESULT));
+        check_note(o, LOST, lost);
+    check_note(o, RAN, rig_u32(r, RIG_RESULT));
     return n;
 }
 
@@ -237,7 +237,7 @@ static int get_mp(struct rig *r, struct observation *o, unsigned index, struct e
 
     if (n < 0)
         return n;
-    note(o, index, s.mp_state);
+    check_note(o, index, s.mp_state);
     return (int)s.mp_state;
 }
 
@@ -284,7 +284,7 @@ static int run_mp_state(struct check_env *env, struct observation *o, struct err
         n = rig_run_briefly(&r, e);
     if (n < 0 && n != -EINTR)
         return n;
-    note(o, WOKEN_EXIT, n == -EINTR ? KVM_EXIT_INTR : (uint64_t)n);
+    check_note(o, WOKEN_EXIT, n == -EINTR ? KVM_EXIT_INTR : (uint64_t)n);
     n = get_mp(&r, o, WOKEN, e);
     if (n >= 0)
         n = set_mp(&r, KVM_MP_STATE_HALTED, e);
@@ -294,11 +294,11 @@ static int run_mp_state(struct check_env *env, struct observation *o, struct err
         n = run_a_while(&r, e);
     if (n < 0)
         return n;
-    note(o, ASLEEP, rig_u32(&r, RIG_RESULT));
+    check_note(o, ASLEEP, rig_u32(&r, RIG_RESULT));
     n = set_mp(&r, KVM_MP_STATE_RUNNABLE, e);
     if (n >= 0)
         n = run_a_while(&r, e);
-    note(o, AWAKE, rig_u32(&r, RIG_RESULT));
+    check_note(o, AWAKE, rig_u32(&r, RIG_RESULT));
     return n;
 }
 
@@ -336,9 +336,9 @@ static int run_to_end(struct check_env *env, const uint8_t *code, const uint8_t 
         n = rig_run(&r, e);
     if (n < 0)
         return n;
-    note(o, index, (uint64_t)n);
+    check_note(o, index, (uint64_t)n);
     if (n == KVM_EXIT_INTERNAL_ERROR && index == NOWHERE)
-        note(o, NOWHERE_WHY, r.run->internal.suberror);
+        check_note(o, NOWHERE_WHY, r.run->internal.suberror);
     return 0;
 }
 
@@ -361,7 +361,7 @@ static int run_ends(struct check_env *env, struct observation *o, struct err *e)
     if (n >= 0)
         n = rig_run(&r, e);
     if (n >= 0)
-        note(o, BAD_ENTRY, (uint64_t)n);
+        check_note(o, BAD_ENTRY, (uint64_t)n);
     return n;
 }
 

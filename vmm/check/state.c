@@ -145,7 +145,7 @@ static int save(struct rig *r, struct saved *s, struct observation *o, struct er
     n = rig_run(r, e);
     if (n < 0 && n != -EINTR)
         return n;
-    note(o, COMPLETED, n == -EINTR ? EINTR : 0);
+    check_note(o, COMPLETED, n == -EINTR ? EINTR : 0);
     n = kvm_call(r->vcpu, KVM_NMI, NULL, "KVM_NMI", e);
     if (n >= 0)
         n = kvm_call(r->vm, KVM_SET_CLOCK, &clock, "KVM_SET_CLOCK", e);
@@ -162,7 +162,7 @@ static int save(struct rig *r, struct saved *s, struct observation *o, struct er
     if (n >= 0)
         n = save_msrs(r, s, e);
     memcpy(s->ram, r->ram, RIG_RAM);
-    note(o, MSRS_SAVED, s->nmsrs);
+    check_note(o, MSRS_SAVED, s->nmsrs);
     return n;
 }
 
@@ -183,7 +183,7 @@ static int restore(struct rig *r, struct saved *s, struct observation *o, struct
         n = rig_set_msr(r->vcpu, s->msr[i].index, s->msr[i].value, e);
         refused += n == 0;
     }
-    note(o, MSRS_REFUSED, refused);
+    check_note(o, MSRS_REFUSED, refused);
     return n < 0 ? n : set_part(r, &part_events, s, e);
 }
 
@@ -203,14 +203,14 @@ static int compare(struct rig *r, const struct saved *s, struct observation *o, 
         for (size_t k = 0; k < parts[i].size; k++)
             different += a[k] != b[k];
         if (n >= 0)
-            note(o, DIFFERENT + i, different);
+            check_note(o, DIFFERENT + i, different);
     }
     if (n >= 0)
         n = get_part(r, &part_clock, now, e);
     if (n < 0)
         return n;
-    note(o, CLOCK_LOW, now->clock.clock);
-    note(o, CLOCK_HIGH, now->clock.clock);
+    check_note(o, CLOCK_LOW, now->clock.clock);
+    check_note(o, CLOCK_HIGH, now->clock.clock);
     return 0;
 }
 
@@ -221,19 +221,19 @@ static int run_on(struct rig *r, struct observation *o, struct err *e)
 
     if (n < 0)
         return n;
-    note(o, RESTORED_EXIT, (uint64_t)n);
-    note(o, SUM, rig_u64(r, 0x400));
-    note(o, XMM, rig_u64(r, 0x408));
-    note(o, DR0, rig_u64(r, 0x410));
-    note(o, GS, rig_u64(r, 0x418));
-    note(o, XCR0, rig_u32(r, 0x420));
-    note(o, SVR, rig_u32(r, 0x428));
-    note(o, IOAPIC, rig_u32(r, 0x430));
-    note(o, PIC, rig_u32(r, 0x438));
-    note(o, NMIS, rig_u32(r, 0x440));
+    check_note(o, RESTORED_EXIT, (uint64_t)n);
+    check_note(o, SUM, rig_u64(r, 0x400));
+    check_note(o, XMM, rig_u64(r, 0x408));
+    check_note(o, DR0, rig_u64(r, 0x410));
+    check_note(o, GS, rig_u64(r, 0x418));
+    check_note(o, XCR0, rig_u32(r, 0x420));
+    check_note(o, SVR, rig_u32(r, 0x428));
+    check_note(o, IOAPIC, rig_u32(r, 0x430));
+    check_note(o, PIC, rig_u32(r, 0x438));
+    check_note(o, NMIS, rig_u32(r, 0x440));
     n = kvm_call(r->vcpu, KVM_GET_REGS, &regs, "KVM_GET_REGS", e);
     if (n >= 0)
-        note(o, SUM_IN_RAX, regs.rax);
+        check_note(o, SUM_IN_RAX, regs.rax);
     return n;
 }
 
@@ -255,7 +255,7 @@ static int run_save(struct check_env *env, struct observation *o, struct err *e)
 
     for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
         if (kvm_extension(env->kvm_fd, needed[i]) == 0)
-            return skip(o, "this KVM lacks capability %d", needed[i]);
+            return check_skip(o, "this KVM lacks capability %d", needed[i]);
     }
     cleanup_free struct saved *s = calloc(1, sizeof(*s));
     if (s == NULL)
@@ -322,8 +322,8 @@ static int set_clock(struct rig *r, uint64_t to, struct observation *o, unsigned
         n = get_clock(r, &now, e);
     if (n < 0)
         return n;
-    note(o, index, now);
-    note(o, index + 1, now);
+    check_note(o, index, now);
+    check_note(o, index + 1, now);
     return 0;
 }
 
@@ -333,7 +333,7 @@ static int run_clock(struct check_env *env, struct observation *o, struct err *e
     uint64_t backwards = 0, before = 0, now;
 
     if (kvm_extension(env->kvm_fd, KVM_CAP_ADJUST_CLOCK) == 0)
-        return skip(o, "this KVM has no KVM_CAP_ADJUST_CLOCK");
+        return check_skip(o, "this KVM has no KVM_CAP_ADJUST_CLOCK");
     int n = RIG(&r, env, RIG_PROTECTED, true, spin, e);
     for (unsigned i = 0; n >= 0 && i < CLOCK_READS; i++) {
         n = get_clock(&r, &now, e);
@@ -342,7 +342,7 @@ static int run_clock(struct check_env *env, struct observation *o, struct err *e
     }
     if (n < 0)
         return n;
-    note(o, BACKWARDS, backwards);
+    check_note(o, BACKWARDS, backwards);
     n = set_clock(&r, FAR_CLOCK, o, FAR_LOW, e);
     return n < 0 ? n : set_clock(&r, NEAR_CLOCK, o, NEAR_LOW, e);
 }
@@ -388,10 +388,10 @@ static int compare_sync(struct rig *r, struct observation *o, struct err *e)
         n = kvm_call(r->vcpu, KVM_GET_VCPU_EVENTS, &events, "KVM_GET_VCPU_EVENTS", e);
     if (n < 0)
         return n;
-    note(o, REGS_DIFFER, memcmp(&regs, &s->regs, sizeof(regs)) != 0);
-    note(o, SREGS_DIFFER, memcmp(&sregs, &s->sregs, sizeof(sregs)) != 0);
-    note(o, EVENTS_DIFFER, memcmp(&events, &s->events, sizeof(events)) != 0);
-    note(o, RAX_SEEN, s->regs.rax);
+    check_note(o, REGS_DIFFER, memcmp(&regs, &s->regs, sizeof(regs)) != 0);
+    check_note(o, SREGS_DIFFER, memcmp(&sregs, &s->sregs, sizeof(sregs)) != 0);
+    check_note(o, EVENTS_DIFFER, memcmp(&events, &s->events, sizeof(events)) != 0);
+    check_note(o, RAX_SEEN, s->regs.rax);
     return 0;
 }
 
@@ -401,7 +401,7 @@ static int run_sync(struct check_env *env, struct observation *o, struct err *e)
     struct kvm_sregs sregs;
 
     if ((kvm_extension(env->kvm_fd, KVM_CAP_SYNC_REGS) & SYNC_ALL) != SYNC_ALL)
-        return skip(o, "this KVM has no KVM_CAP_SYNC_REGS for all three sets");
+        return check_skip(o, "this KVM has no KVM_CAP_SYNC_REGS for all three sets");
     int n = RIG(&r, env, RIG_PROTECTED, false, sync, e);
     if (n < 0)
         return n;
@@ -417,11 +417,11 @@ static int run_sync(struct check_env *env, struct observation *o, struct err *e)
     n = rig_run(&r, e);
     if (n < 0)
         return n;
-    note(o, SYNC_END, (uint64_t)n);
-    note(o, RBX_TAKEN, rig_u32(&r, RIG_RESULT));
+    check_note(o, SYNC_END, (uint64_t)n);
+    check_note(o, RBX_TAKEN, rig_u32(&r, RIG_RESULT));
     n = kvm_call(r.vcpu, KVM_GET_SREGS, &sregs, "KVM_GET_SREGS", e);
     if (n >= 0)
-        note(o, CR2_TAKEN, sregs.cr2);
+        check_note(o, CR2_TAKEN, sregs.cr2);
     return n;
 }
 
