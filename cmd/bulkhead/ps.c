@@ -23,7 +23,7 @@ static const char *text(const json_t *process, const char *key, char buf[TEXT_MA
     else
         snprintf(buf, TEXT_MAX, "%s", json_is_string(v) ? json_string_value(v) : "?");
     for (char *p = buf; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+        if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e) /* the agent sends ASCII */
             *p = '?';
     return buf;
 }
