@@ -22,6 +22,8 @@
 
 #define STAT_FILE_MAX 16384
 #define CMDLINE_MAX   4096
+#define CMDLINES_MAX  (1024 * 1024) /* of all processes in one list; the rest are cut short */
+#define CMDLINE_SHORT 32
 
 static void add_number(json_t *obj, const char *key, int fd, const char *file)
 {
@@ -168,10 +170,16 @@ static json_t *describe(pid_t pid)
 json_t *process_list(const pid_t *pids, size_t n)
 {
     json_t *list = json_array();
+    size_t text = 0; /* bytes of command lines so far */
 
     for (size_t i = 0; i < n; i++) {
         json_t *p = describe(pids[i]);
+        json_t *cmd = json_object_get(p, "cmd");
 
+        /* a container with many long command lines does not get its list over PROTO_BODY_MAX */
+        text += json_string_length(cmd);
+        if (text > CMDLINES_MAX && json_string_length(cmd) > CMDLINE_SHORT)
+            json_string_setn(cmd, json_string_value(cmd), CMDLINE_SHORT);
         if (p)
             json_array_append_new(list, p);
     }
