@@ -48,6 +48,11 @@ status_of() {
     bh state "$1" | jq -r .status
 }
 
+# pid_of vmm|fs|shim ID: a process of this container, and of no other that may run on the machine
+pid_of() {
+    jq -e ".$1.pid" "$ROOT/$2/state.json"
+}
+
 # wait_status ID STATUS: until the container has it (bats's own time-out bounds the wait)
 wait_status() {
     until [ "$(status_of "$1")" = "$2" ]; do sleep 0.05; done

@@ -56,7 +56,8 @@ nothing_left() {
 @test "ctr run --rm: output and exit status" {
     run ctr_run --rm docker.io/library/busybox:test c1 sh -c 'uname -r; exit 7'
     [ "$status" -eq 7 ]
-    [ -n "${lines[0]}" ] && [ "${lines[0]}" != "$(uname -r)" ]
+    [ -n "${lines[0]}" ]
+    [ "${lines[0]}" != "$(uname -r)" ]
     nothing_left
 }
 

@@ -10,7 +10,6 @@ setup() {
 }
 
 teardown() {
-    pkill -CONT -f bulkhead-vmm || true
     clean_up
 }
 
@@ -43,7 +42,7 @@ teardown() {
 @test "SIGKILL ends a container whose VM does not answer any more" {
     create_container c1
     bh start c1
-    pkill -STOP -f bulkhead-vmm
+    kill -STOP "$(pid_of vmm c1)"
     bh kill c1 KILL
     wait_status c1 stopped
     bh delete c1
@@ -53,7 +52,7 @@ teardown() {
 @test "the file server is killed: the container can still be killed and deleted" {
     create_container c1
     bh start c1
-    pkill -KILL -f bulkhead-fs
+    kill -KILL "$(pid_of fs c1)"
     bh kill c1 KILL
     wait_status c1 stopped
     bh delete c1

@@ -46,7 +46,8 @@ pm() {
 @test "podman run --rm: output and exit status" {
     run pm run --rm --network=none localhost/busybox sh -c 'uname -r; echo err >&2; exit 7'
     [ "$status" -eq 7 ]
-    [ -n "${lines[0]}" ] && [ "${lines[0]}" != "$(uname -r)" ]
+    [ -n "${lines[0]}" ]
+    [ "${lines[0]}" != "$(uname -r)" ]
     [[ $output == *err* ]]
     leftovers
 }

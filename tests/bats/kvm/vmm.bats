@@ -51,7 +51,8 @@ facts() {
 @test "1 vCPU: memory, time of day, an orderly end" {
     facts
     [ "$cpus" -eq 1 ]
-    [ "$memory" -gt 200 ] && [ "$memory" -le 256 ]
+    [ "$memory" -gt 200 ]
+    [ "$memory" -le 256 ]
     [ "$year" -eq "$(date +%Y)" ]
 }
 
