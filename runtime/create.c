@@ -250,8 +250,7 @@ static int make_host_side(struct creation *c, struct err *warning, struct err *e
 
 static int run_hooks(struct creation *c, struct err *e)
 {
-    static const enum spec_hook_kind kinds[] = {HOOK_PRESTART, HOOK_CREATE_RUNTIME,
-                                                HOOK_CREATE_CONTAINER};
+    static const enum spec_hook_kind kinds[] = {HOOK_PRESTART, HOOK_CREATE_RUNTIME};
     json_t *j = state_json(&c->state, STATUS_CREATING, NULL);
     cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 

@@ -8,6 +8,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/json.h"
+#include "lib/path.h"
 #include "lib/str.h"
 #include "runtime/cgroup.h"
 #include "runtime/client.h"
@@ -220,14 +221,32 @@ static int record(struct execution *x, struct err *e)
     return store_save(&x->store, s, e);
 }
 
+/* By pid, so it counts only if that process is still there once it is open. */
+static int open_netns(const struct process *shim, int *out, struct err *e)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/ns/net", shim->pid);
+    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int code = errno;
+
+    if (!process_alive(shim))
+        return err_set(e, EINVAL, "cannot exec in a stopped container");
+    if (fd < 0)
+        return err_set(e, code, "open %s: %s", path, strerror(code));
+    *out = take_fd(&fd);
+    return 0;
+}
+
 static int make_shim(struct execution *x, struct err *e)
 {
-    char netns[64], title[600];
+    char path[PATH_FD_LEN], title[600];
+    cleanup_fd int netns = -1;
     struct shim_params params = {
         .program = x->config.shim,
         .title = title,
         .rootfs = x->state.rootfs,
-        .netns = netns,
+        .netns = path,
         .cgroup_fd = -1,
         .stdio = {0, 1, 2},
         .terminal = x->parsed.terminal,
@@ -236,7 +255,9 @@ static int make_shim(struct execution *x, struct err *e)
         .console_socket = x->o->console_socket,
     };
 
-    snprintf(netns, sizeof netns, "/proc/%d/ns/net", x->state.shim.pid);
+    if (open_netns(&x->state.shim, &netns, e) < 0)
+        return -e->code;
+    path_of_fd(path, netns);
     snprintf(title, sizeof title, "%s/%s", x->state.id, x->id);
     if (x->state.cgroup && x->state.cgroup_made &&
         cgroup_open(x->state.cgroup, &x->cgroup_fd, e) < 0)

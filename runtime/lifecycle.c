@@ -62,13 +62,12 @@ static json_t *target(const char *id)
     return json_pack("{s:s, s:s}", "id", id, "process", "");
 }
 
-static int run_hooks(const struct store *store, const struct state *state, enum status status,
-                     const struct spec *spec, enum spec_hook_kind kind, struct err *e)
+static int run_hooks(const struct state *state, enum status status, const struct spec *spec,
+                     enum spec_hook_kind kind, struct err *e)
 {
     json_t *j = state_json(state, status, NULL);
     cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 
-    (void)store;
     json_decref(j);
     if (!text)
         return err_set(e, ENOMEM, "hooks: out of memory");
@@ -127,7 +126,7 @@ int container_start(const struct runtime *rt, const char *id, struct err *warnin
         r = spec_load(store.path, &spec, e);
     /* the specification: a failing poststart hook is a warning */
     if (r == 0)
-        (void)!run_hooks(&store, &state, STATUS_RUNNING, spec, HOOK_POSTSTART, warning);
+        (void)!run_hooks(&state, STATUS_RUNNING, spec, HOOK_POSTSTART, warning);
     spec_free(spec);
     close_both(&store, &state);
     return r;
@@ -274,7 +273,7 @@ static int delete_locked(struct store *store, const char *id, bool force, struct
         bool hooks = spec_load(store->path, &spec, &no_spec) == 0;
         r = container_destroy(store, &state, e);
         if (r == 0 && hooks)
-            (void)!run_hooks(store, &state, STATUS_STOPPED, spec, HOOK_POSTSTOP, warning);
+            (void)!run_hooks(&state, STATUS_STOPPED, spec, HOOK_POSTSTOP, warning);
     }
     spec_free(spec);
     state_done(&state);
