@@ -144,7 +144,7 @@ $(BUILD)/bulkhead.json: configs/bulkhead.json
 
 # --- guest -----------------------------------------------------------------------------------------
 $(BUILD)/vmlinux: configs/guest-kernel.config rootfs/build-kernel | packages-build packages-kernel
-	$(Q)mkdir -p $(@D) && path=$$(rootfs/build-kernel | tail -n 1) && ln -sfn "$$path" $@ && touch -h $@
+	$(Q)mkdir -p $(@D) && path=$$(rootfs/build-kernel | tail -n 1) && cp "$$path" $@.new && mv -f $@.new $@
 
 $(BUILD)/initramfs.cpio: $(BUILD)/bulkhead-agent rootfs/make-initramfs | packages-kernel
 	$(Q)rootfs/make-initramfs $< $@
