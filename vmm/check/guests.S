@@ -136,6 +136,9 @@ end ioeventfd
 
 /* IOAPIC pin 5 is vector 0x30, edge-triggered. Each one is counted and told. */
 guest irq
+	movb	$0xff, %al		/* the PICs have the line too */
+	outb	%al, $0x21
+	outb	%al, $0xa1
 	movl	$0xfee000f0, %ebx
 	movl	$0x1ff, (%ebx)
 	movl	$0xfec00000, %ebx
@@ -247,10 +250,6 @@ guest save
 	movq	%cr4, %rax
 	orl	$0x40600, %eax		/* OSFXSR, OSXMMEXCPT, OSXSAVE */
 	movq	%rax, %cr4
-	xorl	%ecx, %ecx
-	movl	$3, %eax
-	xorl	%edx, %edx
-	xsetbv				/* x87 and SSE */
 	movabsq	$0x1122334455667788, %rax
 	movq	%rax, %xmm3
 	movl	$0x1234, %eax

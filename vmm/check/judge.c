@@ -150,6 +150,8 @@ void check_judge(const struct check *c, const struct observation *o, struct chec
             add_value(out->seen, x->format, o->value[i]);
         else
             add(out->seen, "nothing");
+        if (*o->failure)
+            add(out->seen, "; %s", o->failure);
         return;
     }
     if (*o->failure) {

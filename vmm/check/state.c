@@ -237,6 +237,15 @@ static int run_on(struct rig *r, struct observation *o, struct err *e)
     return n;
 }
 
+/* By the host, not by the guest's XSETBV: QEMU's software emulation of SVM does not let KVM see
+ * that instruction, and the guest would run on with what KVM thinks XCR0 is. */
+static int set_xcr0(struct rig *r, struct err *e)
+{
+    struct kvm_xcrs x = {.nr_xcrs = 1, .xcrs[0].value = XCR0_X87_SSE};
+
+    return kvm_call(r->vcpu, KVM_SET_XCRS, &x, "KVM_SET_XCRS", e);
+}
+
 static int save_from_one_vm(struct check_env *env, struct saved *s, struct observation *o,
                             struct err *e)
 {
@@ -245,6 +254,8 @@ static int save_from_one_vm(struct check_env *env, struct saved *s, struct obser
 
     if (n >= 0)
         n = rig_gate(&r, 2, guest_save, guest_save_handler, e);
+    if (n >= 0)
+        n = set_xcr0(&r, e);
     return n < 0 ? n : save(&r, s, o, e);
 }
 
