@@ -77,8 +77,13 @@ packages-bundle: | packages-kernel
 packages-kvm-host: | packages-bundle
 packages-check: | packages-kvm-host
 .PHONY: packages-build packages-kernel packages-bundle packages-kvm-host packages-check
+# The first, build, takes all that the goals of this call need, so that what is missing is named or installed in one go.
+groups-demo := kernel bundle kvm-host
+groups-check := $(groups-demo) check
+$(foreach stage,static unit host kvm,$(eval groups-check-$(stage) := $(groups-check)))
+groups-of-goals := $(sort build $(foreach goal,$(MAKECMDGOALS),$(groups-$(goal))))
 packages-build packages-kernel packages-bundle packages-kvm-host packages-check: packages-%:
-	$(Q)configs/install-packages $*
+	$(Q)configs/install-packages $(if $(filter build,$*),$(groups-of-goals),$*)
 
 # --- programs --------------------------------------------------------------------------------------
 $(BUILD)/obj/%.o: %.c | packages-build
