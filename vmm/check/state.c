@@ -191,8 +191,10 @@ static int restore(struct rig *r, struct saved *s, struct observation *o, struct
 static int compare(struct rig *r, const struct saved *s, struct observation *o, struct err *e)
 {
     cleanup_free struct saved *now = calloc(1, sizeof(*now));
-    int n = now ? 0 : err_set(e, ENOMEM, "no memory for a guest's state");
+    int n = 0;
 
+    if (now == NULL)
+        return err_set(e, ENOMEM, "no memory for a guest's state");
     for (unsigned i = 0; n >= 0 && i < ARRAY_SIZE(parts); i++) {
         const uint8_t *a = (const uint8_t *)s + parts[i].offset;
         const uint8_t *b = (const uint8_t *)now + parts[i].offset;
