@@ -28,9 +28,8 @@ enum check_rule {
 };
 enum check_format { NUMBER, HEX, EXIT, ERRNO, TEXT };
 
-/* In the order in which a table is read. NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
- */
-struct expectation {
+/* In the order in which a table is read. */
+struct expectation {  /* NOLINT(clang-analyzer-optin.performance.Padding) */
     const char *what; /* "RAX in real mode" */
     enum check_rule rule;
     uint64_t want;
