@@ -153,7 +153,13 @@ static int send_signal(const struct store *store, const struct state *state, int
         return 0;
     if (r == -ESRCH || !process_alive(&state->shim)) /* it ended in between */
         return all ? 0 : err_set(e, ESRCH, "container not running");
-    return sig == SIGKILL ? kill_hard(state, e) : sandbox_explain(store, &state->vmm, e);
+    if (sig == SIGKILL)
+        return kill_hard(state, e);
+    r = sandbox_explain(store, &state->vmm, e);
+    if (process_alive(&state->vmm))
+        return r;
+    /* the shim still says its last words; clients look for these */
+    return all ? 0 : err_wrap(e, "container not running");
 }
 
 int container_kill(const struct runtime *rt, const char *id, int sig, bool all, struct err *e)
