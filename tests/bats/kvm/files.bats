@@ -53,8 +53,8 @@ df /w >/dev/null
 rm -r d
 [ ! -e d ]
 rmdir /w/none 2>/dev/null && exit 1
-cp /bin/busybox ./bb
-./bb true
+cp /bin/busybox ./true
+./true
 echo all well
 SCRIPT
     args sh /work
