@@ -12,8 +12,9 @@
 
 #include <linux/filter.h>
 
-/* Which list. A device thread inherits JAIL_DEVICE from the loop thread that starts it. */
-enum jail_thread { JAIL_VCPU, JAIL_DEVICE, JAIL_LOOP, JAIL_THREADS };
+/* Which list. A device's worker inherits JAIL_DEVICE from the loop thread that starts it and loads
+ * JAIL_WORKER before it does anything else. */
+enum jail_thread { JAIL_VCPU, JAIL_DEVICE, JAIL_LOOP, JAIL_WORKER, JAIL_THREADS };
 
 struct jail {
     struct sock_fprog filter[JAIL_THREADS];

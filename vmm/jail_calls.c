@@ -25,22 +25,24 @@
 #define L (1u << JAIL_LOOP)
 /* Device threads: all that the loop may do as well, since it is under their filter, too. */
 #define D (1u << JAIL_DEVICE)
+/* Workers: reading and writing what is open, and telling the others. */
+#define W (1u << JAIL_WORKER)
 
 static const struct {
     int nr;
     unsigned who;
 } calls[] = {
     /* The C library: locks, heap (never executable: see below), threads that end, signals. */
-    {SCMP_SYS(futex), V | L},
+    {SCMP_SYS(futex), V | L | W},
     {SCMP_SYS(brk), V | L},
-    {SCMP_SYS(munmap), V | L},
+    {SCMP_SYS(munmap), V | L | W},
     {SCMP_SYS(mremap), V | L},
-    {SCMP_SYS(madvise), V | L},
-    {SCMP_SYS(exit), V | L},
+    {SCMP_SYS(madvise), V | L | W},
+    {SCMP_SYS(exit), V | L | W},
     {SCMP_SYS(exit_group), V | L},
-    {SCMP_SYS(rt_sigreturn), V | L},
-    {SCMP_SYS(rt_sigprocmask), V | L},
-    {SCMP_SYS(restart_syscall), V | L},
+    {SCMP_SYS(rt_sigreturn), V | L | W},
+    {SCMP_SYS(rt_sigprocmask), V | L | W},
+    {SCMP_SYS(restart_syscall), V | L | W},
     {SCMP_SYS(sched_yield), V | L},
     {SCMP_SYS(getpid), V | L},
     {SCMP_SYS(gettid), V | L},
@@ -53,7 +55,7 @@ static const struct {
     {SCMP_SYS(sendmsg), V | L},
     /* eventfds; the serial port, whose output is written by the vCPU that makes it. */
     {SCMP_SYS(read), V | L},
-    {SCMP_SYS(write), V | L},
+    {SCMP_SYS(write), V | L | W},
     {SCMP_SYS(poll), V | L},
     {SCMP_SYS(ftruncate), V | L},
     {SCMP_SYS(lseek), V | L},
@@ -65,12 +67,12 @@ static const struct {
     {SCMP_SYS(writev), L},
     {SCMP_SYS(pread64), L},
     {SCMP_SYS(pwrite64), L},
-    {SCMP_SYS(preadv), L},
-    {SCMP_SYS(pwritev), L},
-    {SCMP_SYS(preadv2), L},
-    {SCMP_SYS(pwritev2), L},
-    {SCMP_SYS(fdatasync), L},
-    {SCMP_SYS(fallocate), L},
+    {SCMP_SYS(preadv), L | W},
+    {SCMP_SYS(pwritev), L | W},
+    {SCMP_SYS(preadv2), L | W},
+    {SCMP_SYS(pwritev2), L | W},
+    {SCMP_SYS(fdatasync), L | W},
+    {SCMP_SYS(fallocate), L | W},
     {SCMP_SYS(fstat), L},
     {SCMP_SYS(newfstatat), L}, /* how the C library does fstat; there is no path to find */
     /* Sockets: control, bulkhead-fs, vsock. None is made but as a connected pair. */
@@ -151,7 +153,7 @@ static int add_rules(scmp_filter_ctx ctx, unsigned who)
         if (ioctls[i].who & who)
             r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, &is);
     }
-    return r ? r : add_special(ctx, who);
+    return r || who == W ? r : add_special(ctx, who);
 }
 
 /* libseccomp writes a program to a descriptor only. */

@@ -185,15 +185,25 @@ static int filter_vcpu(void *arg, struct err *e)
     return jail_filter(&vm->jail, JAIL_VCPU, e);
 }
 
-/* Device threads are started under a filter of their own; then the loop thread takes the narrower
- * one. */
+static int filter_worker(void *arg, struct err *e)
+{
+    const struct vm *vm = arg;
+
+    return jail_filter(&vm->jail, JAIL_WORKER, e);
+}
+
+/* Device threads are started under a filter that lets them be made, and take a narrow one of their
+ * own; then the loop thread takes its own. */
 static int start_devices(struct vm *vm, struct err *e)
 {
     int r = vm->options->jail ? jail_filter(&vm->jail, JAIL_DEVICE, e) : 0;
 
     for (unsigned i = 0; r == 0 && i < vm->ndevices; i++) {
-        if (vm->device[i]->ops->start)
-            r = vm->device[i]->ops->start(vm->device[i], e);
+        struct virtio_device *dev = vm->device[i];
+        dev->thread_enter = vm->options->jail ? filter_worker : NULL;
+        dev->thread_enter_arg = vm;
+        if (dev->ops->start)
+            r = dev->ops->start(dev, e);
     }
     if (r == 0 && vm->options->jail)
         r = jail_no_threads(e);

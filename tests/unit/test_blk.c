@@ -61,6 +61,25 @@ static void close_it(struct fixture *f)
     close(f->fd);
 }
 
+static int refuse_thread(void *arg, struct err *e)
+{
+    (void)arg;
+    return err_set(e, EPERM, "no filter");
+}
+
+/* A device whose thread cannot be confined does not start. */
+static void thread_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct err e = ERR_INIT;
+    open_with(&f, false, false, 0);
+    f.d.dev->thread_enter = refuse_thread;
+    assert_int_equal(f.d.dev->ops->start(f.d.dev, &e), -EPERM);
+    assert_string_equal(e.msg, "no filter");
+    close_it(&f);
+}
+
 static uint8_t *data_of(struct fixture *f)
 {
     return driver_ptr(&f->d, f->data, 1 << 20);
@@ -508,7 +527,7 @@ int main(void)
         cmocka_unit_test(test_write_through),   cmocka_unit_test(violations_on_loop),
         cmocka_unit_test(violations_by_worker), cmocka_unit_test(busy_queue_on_loop),
         cmocka_unit_test(busy_queue_by_worker), cmocka_unit_test(save_load_on_loop),
-        cmocka_unit_test(save_load_by_worker),
+        cmocka_unit_test(save_load_by_worker),  cmocka_unit_test(thread_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include "tests/unit/fs_client.h"
 
 #include "lib/io.h"
+#include "vmm/virtio/fs_io.h"
 
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
@@ -651,6 +652,35 @@ static void test_descriptor_missing(void **state)
     close_it(&f);
 }
 
+static int refuse_thread(void *arg, struct err *e)
+{
+    unsigned *left = arg;
+
+    if (*left > 0) {
+        --*left;
+        return 0;
+    }
+    return err_set(e, EPERM, "no filter");
+}
+
+/* A device whose thread cannot be confined, be it the first or the last, does not start. */
+static void test_thread_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct err e = ERR_INIT;
+
+    for (unsigned n = 0; n < FS_IO_THREADS; n++) {
+        unsigned left = n;
+        open_it(&f, false);
+        f.d.dev->thread_enter = refuse_thread;
+        f.d.dev->thread_enter_arg = &left;
+        assert_int_equal(f.d.dev->ops->start(f.d.dev, &e), -EPERM);
+        assert_string_equal(e.msg, "no filter");
+        close_it(&f);
+    }
+}
+
 /* Replies to requests from before a reset are dropped, with what they carry. */
 static void test_reset_in_flight(void **state)
 {
@@ -823,6 +853,7 @@ int main(void)
         cmocka_unit_test(test_two_descriptors),
         cmocka_unit_test(test_descriptor_missing),
         cmocka_unit_test(test_reset_in_flight),
+        cmocka_unit_test(test_thread_refused),
         cmocka_unit_test(test_init_drops),
         cmocka_unit_test(test_socket_full),
         cmocka_unit_test(test_with_server),

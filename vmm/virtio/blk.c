@@ -54,7 +54,9 @@ struct blk {
     pthread_mutex_t lock;      /* guards the rest */
     pthread_cond_t wake, idle;
     bool kicked, busy, quit, bad;
-    bool hold; /* between reset and activate; written under the lock, read without */
+    bool begun;        /* the worker knows whether it may work: */
+    struct err *enter; /* why not; blk_start's */
+    bool hold;         /* between reset and activate; written under the lock, read without */
 };
 
 /* A checkpoint of the device: all its requests are either done or still in the guest's ring. */
@@ -208,7 +210,11 @@ static int serve(struct blk *b, unsigned max)
 static void *worker_main(void *arg)
 {
     struct blk *b = arg;
+    int entered = virtio_thread_enter(&b->dev, b->enter);
     pthread_mutex_lock(&b->lock);
+    b->begun = true;
+    b->quit = entered < 0;
+    pthread_cond_broadcast(&b->idle);
     for (;;) {
         while (!b->quit && (!b->kicked || b->hold))
             pthread_cond_wait(&b->wake, &b->lock);
@@ -278,6 +284,7 @@ static int blk_start(struct virtio_device *dev, struct err *e)
     sigset_t all, old;
     pthread_attr_t attr;
 
+    b->enter = e;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     pthread_attr_init(&attr);
@@ -287,8 +294,16 @@ static int blk_start(struct virtio_device *dev, struct err *e)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc != 0)
         return err_set(e, rc, "virtio-blk: cannot start its thread: %s", strerror(rc));
-    b->started = true;
-    return 0;
+    pthread_mutex_lock(&b->lock);
+    while (!b->begun)
+        pthread_cond_wait(&b->idle, &b->lock);
+    b->started = !b->quit;
+    b->enter = NULL;
+    pthread_mutex_unlock(&b->lock);
+    if (b->started)
+        return 0;
+    pthread_join(b->worker, NULL);
+    return -e->code;
 }
 
 static int blk_activate(struct virtio_device *dev)

@@ -190,7 +190,7 @@ static void io_back(void *arg, struct fs_job *job)
 
 static int fs_start(struct virtio_device *dev, struct err *e)
 {
-    return fs_io_start(&to_fs(dev)->io, e);
+    return fs_io_start(&to_fs(dev)->io, dev, e);
 }
 
 static int fs_activate(struct virtio_device *dev)

@@ -59,8 +59,12 @@ static ssize_t transfer(const struct fs_job *j, int flags)
 static void *work(void *arg)
 {
     struct fs_io *io = arg;
+    int entered = virtio_thread_enter(io->dev, io->enter);
 
     pthread_mutex_lock(&io->lock);
+    io->begun++;
+    io->stop = io->stop || entered < 0;
+    pthread_cond_broadcast(&io->idle);
     for (;;) {
         struct fs_job *job;
         while (!io->stop && !io->todo.first)
@@ -122,24 +126,45 @@ int fs_io_init(struct fs_io *io, struct loop *loop, void (*fn)(void *arg, struct
     return 0;
 }
 
-int fs_io_start(struct fs_io *io, struct err *e)
+/* Waits until the last thread started has begun. False when it could not, see *io->enter. */
+static bool begins(struct fs_io *io)
+{
+    bool well;
+
+    pthread_mutex_lock(&io->lock);
+    while (io->begun < io->nthreads)
+        pthread_cond_wait(&io->idle, &io->lock);
+    well = !io->stop;
+    pthread_mutex_unlock(&io->lock);
+    return well;
+}
+
+int fs_io_start(struct fs_io *io, const struct virtio_device *dev, struct err *e)
 {
     sigset_t all, old;
     pthread_attr_t attr;
+    bool well = true;
     int rc = pthread_attr_init(&attr);
 
     if (rc != 0)
         return err_set(e, rc, "virtio-fs: a thread: %s", strerror(rc));
     (void)pthread_attr_setstacksize(&attr, STACK_SIZE);
+    io->dev = dev;
+    io->enter = e;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (rc == 0 && io->nthreads < FS_IO_THREADS) {
+    while (rc == 0 && well && io->nthreads < FS_IO_THREADS) {
         rc = pthread_create(&io->thread[io->nthreads], &attr, work, io);
-        if (rc == 0)
+        if (rc == 0) {
             io->nthreads++;
+            well = begins(io);
+        }
     }
+    io->enter = NULL;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
+    if (!well)
+        return -e->code;
     return rc != 0 ? err_set(e, rc, "virtio-fs: a thread: %s", strerror(rc)) : 0;
 }
 

@@ -9,7 +9,7 @@
 #define BULKHEAD_VMM_FS_IO_H
 
 #include "lib/loop.h"
-#include "vmm/virtio/queue.h"
+#include "vmm/virtio/virtio.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -43,7 +43,10 @@ struct fs_io {
     struct fs_job_list todo, done; /* under the lock, like what follows */
     unsigned busy;                 /* jobs some thread is at */
     bool stop;
-    int efd; /* counts jobs done */
+    unsigned begun;    /* threads that know whether they may work: */
+    struct err *enter; /* why not; fs_io_start's, NULL afterwards */
+    int efd;           /* counts jobs done */
+    const struct virtio_device *dev;
     struct loop *loop;
     struct loop_source source;
     void (*fn)(void *arg, struct fs_job *job);
@@ -53,7 +56,8 @@ struct fs_io {
 /* fn is called on the loop thread for each job that comes back. */
 int fs_io_init(struct fs_io *io, struct loop *loop, void (*fn)(void *arg, struct fs_job *job),
                void *arg, struct err *e) must_check;
-int fs_io_start(struct fs_io *io, struct err *e) must_check;
+/* Starts the threads; each calls virtio_thread_enter of the device. */
+int fs_io_start(struct fs_io *io, const struct virtio_device *dev, struct err *e) must_check;
 void fs_io_done(struct fs_io *io);
 
 /* True when the job is done already, with its result; else fn will be called. */

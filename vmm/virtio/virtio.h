@@ -31,8 +31,9 @@ struct virtio_ops {
     /*
      * Starts the device's own thread; NULL = it needs none. vm.c calls it once, on the loop thread,
      * after the process has entered its jail (a thread made before would keep what the jail takes
-     * away) and before the last seccomp filter. A device that was not started serves its requests
-     * on the loop thread. 0 or -errno.
+     * away) and before the last seccomp filter. Each thread calls virtio_thread_enter first; start
+     * fails when that does. A device that was not started serves its requests on the loop thread.
+     * 0 or -errno.
      */
     int (*start)(struct virtio_device *dev, struct err *e);
     /* DRIVER_OK: queues are checked and ready; dev->features are what was negotiated. 0 or -errno
@@ -66,7 +67,17 @@ struct virtio_device {
     void (*interrupt)(struct virtio_device *dev, bool config_changed);
     void (*needs_reset)(struct virtio_device *dev);
     void *transport;
+    /* Set by the VM before `start`: confines the calling thread, one of the device's own. NULL =
+     * nothing to do. */
+    int (*thread_enter)(void *arg, struct err *e);
+    void *thread_enter_arg;
 };
+
+/* For a device's own threads, before they touch anything of the guest's. */
+static inline int virtio_thread_enter(const struct virtio_device *dev, struct err *e)
+{
+    return dev->thread_enter ? dev->thread_enter(dev->thread_enter_arg, e) : 0;
+}
 
 /* For devices: raise a used-buffer interrupt for queue n if the driver wants one. */
 static inline void virtio_notify(struct virtio_device *dev, unsigned n)
