@@ -21,8 +21,8 @@
 
 #define SMALL_FILE    (64u * 1024)
 #define CPUINFO_MAX   (4u * 1024 * 1024)
-#define KERNEL_NEEDED "5.12"
-enum { KERNEL_MAJOR = 5, KERNEL_MINOR = 12 };
+#define KERNEL_NEEDED "5.14" /* cgroup.kill */
+enum { KERNEL_MAJOR = 5, KERNEL_MINOR = 14 };
 
 /* --- KVM -------------------------------------------------------------------------------------- */
 
