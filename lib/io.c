@@ -268,17 +268,27 @@ static int unix_address(const char *path, struct sockaddr_un *a, int *dir_out, s
     return 0;
 }
 
-int io_unix_listen(const char *path, int type, struct err *e)
+/* A socket of `type`, and the address of `path` for it; *dir_out as above. Returns the descriptor.
+ */
+static int unix_socket(const char *path, int type, struct sockaddr_un *a, int *dir_out,
+                       struct err *e)
 {
-    cleanup_fd int fd = -1, dir = -1;
-    struct sockaddr_un a;
-    int r = unix_address(path, &a, &dir, e);
+    int fd, r = unix_address(path, a, dir_out, e);
 
     if (r < 0)
         return r;
     fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+    return fd < 0 ? err_errno(e, "socket for %s", path) : fd;
+}
+
+int io_unix_listen(const char *path, int type, struct err *e)
+{
+    cleanup_fd int fd = -1, dir = -1;
+    struct sockaddr_un a;
+
+    fd = unix_socket(path, type, &a, &dir, e);
     if (fd < 0)
-        return err_errno(e, "socket for %s", path);
+        return -e->code;
     /* the mode of the bound file is that of the socket less the umask */
     if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
         listen(fd, LISTEN_BACKLOG) < 0)
@@ -290,13 +300,10 @@ int io_unix_connect(const char *path, int type, struct err *e)
 {
     cleanup_fd int fd = -1, dir = -1;
     struct sockaddr_un a;
-    int r = unix_address(path, &a, &dir, e);
 
-    if (r < 0)
-        return r;
-    fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+    fd = unix_socket(path, type, &a, &dir, e);
     if (fd < 0)
-        return err_errno(e, "socket for %s", path);
+        return -e->code;
     while (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
         if (errno != EINTR)
             return err_errno(e, "connect to %s", path);
