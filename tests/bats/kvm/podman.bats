@@ -68,3 +68,11 @@ pm() {
     [ "$status" -eq 127 ]
     leftovers
 }
+
+@test "a terminal: podman run -t, by console socket" {
+    pm run -d -t --name c1 --network=none localhost/busybox sh -c 'tty; stty size; sleep 1000'
+    until pm logs c1 | grep -qE '^[0-9]+ [0-9]+'; do sleep 0.2; done
+    pm logs c1 | grep -q /dev/
+    pm rm -f -t 0 c1
+    leftovers
+}
