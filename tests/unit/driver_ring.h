@@ -302,7 +302,7 @@ static inline void driver_reset(struct driver *d)
 {
     d->dev->ops->reset(d->dev);
     d->dev->active = false;
-    d->dev->broken = false;
+    d->dev->broken = d->dev->stuck;
     for (unsigned i = 0; i < d->dev->ops->nqueues; i++)
         queue_reset(&d->dev->queues[i]);
 }

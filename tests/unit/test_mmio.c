@@ -21,6 +21,7 @@ struct fake {
     struct virtio_device dev;
     unsigned activated, resets, kicks[2], freed;
     int activate_result;
+    bool hangs; /* a reset cannot end */
 };
 
 static unsigned frees;
@@ -41,6 +42,7 @@ static void fake_kick(struct virtio_device *dev, unsigned n)
 static void fake_reset(struct virtio_device *dev)
 {
     ((struct fake *)dev)->resets++;
+    dev->stuck = ((struct fake *)dev)->hangs;
 }
 
 static void fake_free(struct virtio_device *dev)
@@ -418,6 +420,34 @@ static void test_queue_while_ready(void **state)
     assert_int_equal(m->fake->kicks[0], 0);
 }
 
+/* A reset that could not end is not shown as one, until one can. */
+static void test_stuck(void **state)
+{
+    struct machine *m = *state;
+
+    features(m, V1);
+    queue(m, 0, 64, 0x10000);
+    wr(m, VIRTIO_MMIO_STATUS, 15);
+    assert_int_equal(m->fake->activated, 1);
+    m->fake->hangs = true;
+    for (unsigned i = 1; i < 4; i++) {
+        wr(m, VIRTIO_MMIO_STATUS, 0);
+        assert_int_equal(m->fake->resets, i);
+        assert_int_equal(rd(m, VIRTIO_MMIO_STATUS), VIRTIO_CONFIG_S_NEEDS_RESET);
+        wr(m, VIRTIO_MMIO_STATUS, 15);
+        notify(m, 0);
+    }
+    assert_int_equal(m->fake->activated, 1);
+    assert_int_equal(m->fake->kicks[0], 0);
+    m->fake->hangs = false;
+    wr(m, VIRTIO_MMIO_STATUS, 0);
+    assert_int_equal(rd(m, VIRTIO_MMIO_STATUS), 0);
+    features(m, V1);
+    queue(m, 0, 64, 0x10000);
+    wr(m, VIRTIO_MMIO_STATUS, 15);
+    assert_int_equal(m->fake->activated, 2);
+}
+
 static void test_no_such_queue(void **state)
 {
     struct machine *m = *state;
@@ -523,13 +553,21 @@ static void test_nth_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_MACHINE(test_identity),          WITH_MACHINE(test_features_windows),
-        WITH_MACHINE(test_good_driver),       WITH_MACHINE(test_reset),
-        WITH_MACHINE(test_config_change),     WITH_MACHINE(test_features_refused),
-        WITH_MACHINE(test_high_features),     WITH_MACHINE(test_bad_queues),
-        WITH_MACHINE(test_queue_while_ready), WITH_MACHINE(test_no_such_queue),
-        WITH_MACHINE(test_status_order),      WITH_MACHINE(test_activate_fails),
-        WITH_MACHINE(test_odd_accesses),      WITH_MACHINE(test_storm),
+        WITH_MACHINE(test_identity),
+        WITH_MACHINE(test_features_windows),
+        WITH_MACHINE(test_good_driver),
+        WITH_MACHINE(test_reset),
+        WITH_MACHINE(test_config_change),
+        WITH_MACHINE(test_features_refused),
+        WITH_MACHINE(test_high_features),
+        WITH_MACHINE(test_bad_queues),
+        WITH_MACHINE(test_queue_while_ready),
+        WITH_MACHINE(test_stuck),
+        WITH_MACHINE(test_no_such_queue),
+        WITH_MACHINE(test_status_order),
+        WITH_MACHINE(test_activate_fails),
+        WITH_MACHINE(test_odd_accesses),
+        WITH_MACHINE(test_storm),
         cmocka_unit_test(test_nth_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

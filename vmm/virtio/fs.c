@@ -136,7 +136,7 @@ static int serve_queue(struct fs_dev *f, unsigned n)
 {
     struct virtqueue *q = &f->dev.queues[n];
 
-    for (unsigned i = 0; i < FS_ROUND_MAX; i++) {
+    for (unsigned i = 0; i < FS_ROUND_MAX && !f->dev.broken; i++) {
         struct fs_slot *s = fs_slot_get(f);
         int rc;
 
@@ -210,7 +210,8 @@ static void fs_reset(struct virtio_device *dev)
     struct fs_dev *f = to_fs(dev);
 
     again_cancel(&f->again);
-    fs_files_clear(f);
+    if (!fs_files_clear(f))
+        return; /* threads may write to the guest's memory yet */
     f->slots_used = f->slots_free = 0;
     f->epoch = f->sequence + 1;
     f->forget_all = true;
@@ -226,12 +227,13 @@ static void fs_free(struct virtio_device *dev)
         return;
     f = to_fs(dev);
     again_done(&f->again);
-    fs_io_done(&f->io);
-    for (uint32_t k = 0; k < f->files_used; k++)
-        close_fd(&f->files[k].fd);
     if (f->sock >= 0)
         loop_del(f->dev.loop, &f->source);
     close_fd(&f->sock);
+    if (!fs_io_done(&f->io))
+        return; /* threads use the rest until the process ends */
+    for (uint32_t k = 0; k < f->files_used; k++)
+        close_fd(&f->files[k].fd);
     free(f->files);
     free(f->slots);
     free(f->reply);

@@ -83,8 +83,9 @@ void fs_finish(struct fs_dev *f, struct fs_slot *s, int32_t error, const void *b
 struct fs_file *fs_file_get(struct fs_dev *f, uint64_t fh);
 /* Takes *fd. -EPROTO when the server gave a handle it must not give. */
 int fs_file_add(struct fs_dev *f, uint64_t fh, int *fd) must_check;
-/* Forgets all reads and writes under way, waiting for those begun, and closes all files. */
-void fs_files_clear(struct fs_dev *f);
+/* Forgets all reads and writes under way and closes all files. When some begun hang, nothing is
+ * closed, the device is stuck until a reset finds them gone, and this is false. */
+bool fs_files_clear(struct fs_dev *f) must_check;
 /* READ or WRITE; ends by itself. */
 void fs_begin_io(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h);
 void fs_io_end(struct fs_dev *f, struct fs_slot *s);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #define STACK_SIZE (64u * 1024)
 /* The most that is copied on the loop thread, which others wait for: what an honest guest asks. */
@@ -77,9 +78,11 @@ static void *work(void *arg)
         job->result = transfer(job, job->flags);
         pthread_mutex_lock(&io->lock);
         io->busy--;
-        list_add(&io->done, job);
         if (io->busy == 0)
             pthread_cond_broadcast(&io->idle);
+        if (io->draining)
+            continue; /* nobody waits for it */
+        list_add(&io->done, job);
         (void)eventfd_write(io->efd, 1);
     }
     pthread_mutex_unlock(&io->lock);
@@ -107,6 +110,7 @@ static void on_done(struct loop_source *s, uint32_t events)
 int fs_io_init(struct fs_io *io, struct loop *loop, void (*fn)(void *arg, struct fs_job *job),
                void *arg, struct err *e)
 {
+    pthread_condattr_t clock;
     int rc;
 
     *io = (struct fs_io){.loop = loop, .fn = fn, .arg = arg, .source = LOOP_SOURCE_INIT};
@@ -122,7 +126,10 @@ int fs_io_init(struct fs_io *io, struct loop *loop, void (*fn)(void *arg, struct
     }
     pthread_mutex_init(&io->lock, NULL);
     pthread_cond_init(&io->work, NULL);
-    pthread_cond_init(&io->idle, NULL);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&io->idle, &clock);
+    pthread_condattr_destroy(&clock);
     return 0;
 }
 
@@ -168,22 +175,27 @@ int fs_io_start(struct fs_io *io, const struct virtio_device *dev, struct err *e
     return rc != 0 ? err_set(e, rc, "virtio-fs: a thread: %s", strerror(rc)) : 0;
 }
 
-void fs_io_done(struct fs_io *io)
+bool fs_io_done(struct fs_io *io)
 {
+    bool ended;
+
     if (io->efd < 0)
-        return;
-    fs_io_cancel(io);
+        return true;
+    loop_del(io->loop, &io->source);
+    ended = fs_io_cancel(io);
     pthread_mutex_lock(&io->lock);
     io->stop = true;
     pthread_cond_broadcast(&io->work);
     pthread_mutex_unlock(&io->lock);
+    if (!ended)
+        return false;
     while (io->nthreads > 0)
         pthread_join(io->thread[--io->nthreads], NULL);
-    loop_del(io->loop, &io->source);
     close_fd(&io->efd);
     pthread_cond_destroy(&io->work);
     pthread_cond_destroy(&io->idle);
     pthread_mutex_destroy(&io->lock);
+    return true;
 }
 
 bool fs_io_submit(struct fs_io *io, struct fs_job *job)
@@ -205,12 +217,36 @@ bool fs_io_submit(struct fs_io *io, struct fs_job *job)
     return false;
 }
 
-void fs_io_cancel(struct fs_io *io)
+static struct timespec cancel_end(void)
 {
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += FS_IO_CANCEL_MS / 1000;
+    t.tv_nsec += FS_IO_CANCEL_MS % 1000 * 1000000L;
+    if (t.tv_nsec >= 1000000000L) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000L;
+    }
+    return t;
+}
+
+bool fs_io_cancel(struct fs_io *io)
+{
+    const struct timespec until = cancel_end();
+    bool ended;
+
     pthread_mutex_lock(&io->lock);
     list_init(&io->todo);
-    while (io->busy > 0)
-        pthread_cond_wait(&io->idle, &io->lock);
     list_init(&io->done);
+    if (!io->draining) {
+        int rc = 0;
+        io->draining = true;
+        while (io->busy > 0 && rc == 0)
+            rc = pthread_cond_timedwait(&io->idle, &io->lock, &until);
+    }
+    ended = io->busy == 0;
+    io->draining = !ended;
     pthread_mutex_unlock(&io->lock);
+    return ended;
 }

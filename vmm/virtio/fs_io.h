@@ -17,6 +17,9 @@
 #include <sys/types.h>
 
 #define FS_IO_THREADS 2
+/* How long a cancel waits for reads and writes that have begun. Others wait with it: a disk that
+ * works ends them within this, and one that hangs costs it once. */
+#define FS_IO_CANCEL_MS 500
 
 struct fs_job {
     struct fs_job *next;
@@ -42,6 +45,7 @@ struct fs_io {
     pthread_cond_t work, idle;
     struct fs_job_list todo, done; /* under the lock, like what follows */
     unsigned busy;                 /* jobs some thread is at */
+    bool draining;                 /* a cancel still waits for `busy` to come down to 0 */
     bool stop;
     unsigned begun;    /* threads that know whether they may work: */
     struct err *enter; /* why not; fs_io_start's, NULL afterwards */
@@ -58,12 +62,17 @@ int fs_io_init(struct fs_io *io, struct loop *loop, void (*fn)(void *arg, struct
                void *arg, struct err *e) must_check;
 /* Starts the threads; each calls virtio_thread_enter of the device. */
 int fs_io_start(struct fs_io *io, const struct virtio_device *dev, struct err *e) must_check;
-void fs_io_done(struct fs_io *io);
+/* False when threads still hang in the host's files: then they, and all that is theirs, must stay
+ * until the process ends. */
+bool fs_io_done(struct fs_io *io) must_check;
 
 /* True when the job is done already, with its result; else fn will be called. */
 bool fs_io_submit(struct fs_io *io, struct fs_job *job) must_check;
-/* Forgets all jobs and waits for those under way: afterwards no guest memory or file is touched.
- * fn is not called for any of them. */
-void fs_io_cancel(struct fs_io *io);
+/*
+ * Forgets all jobs; fn is not called for any of them. True: no guest memory or file is touched any
+ * more. False: some that have begun did not end within FS_IO_CANCEL_MS; until a later call, which
+ * waits no more, says true, their files and memory are in use and nothing may be submitted.
+ */
+bool fs_io_cancel(struct fs_io *io) must_check;
 
 #endif

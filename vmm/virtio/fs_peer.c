@@ -5,6 +5,7 @@
  * rules of lib/fuse_wire.h counts as dead. Owns no state of its own: see fs_dev.h.
  */
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "vmm/virtio/fs_dev.h"
 
 #include <errno.h>
@@ -13,13 +14,27 @@
 
 /* --- the server ------------------------------------------------------------------------------- */
 
+/* Closes all files. False when reads or writes hang: the device is then broken, and nothing more is
+ * done for the guest but a reset. */
+static bool drop_files(struct fs_dev *f)
+{
+    if (f->dev.stuck)
+        return false;
+    if (fs_files_clear(f))
+        return true;
+    log_warning("virtio-fs: a read or write hangs in the host's file system: the device stops");
+    virtio_broken(&f->dev);
+    return false;
+}
+
 void fs_server_lost(struct fs_dev *f)
 {
     if (f->sock < 0)
         return;
     loop_del(f->dev.loop, &f->source);
     close_fd(&f->sock);
-    fs_files_clear(f);
+    if (!drop_files(f))
+        return;
     for (uint32_t k = 0; k < f->slots_used; k++) {
         if (f->slots[k].state != SLOT_FREE)
             fs_finish(f, &f->slots[k], -ENOTCONN, NULL, 0);
@@ -104,14 +119,16 @@ static size_t opened_at(uint32_t opcode)
     return 0;
 }
 
-/* The server has dropped all its state, whatever else it says. */
-static void drop_files(struct fs_dev *f)
+/* The server has dropped all its state, whatever else it says. False as drop_files. */
+static bool forget_files(struct fs_dev *f)
 {
-    fs_files_clear(f);
+    if (!drop_files(f))
+        return false;
     for (uint32_t k = 0; k < f->slots_used; k++) {
         if (f->slots[k].state == SLOT_IO)
             fs_finish(f, &f->slots[k], -EBADF, NULL, 0);
     }
+    return true;
 }
 
 /*
@@ -143,6 +160,8 @@ static int take_reply(struct fs_dev *f, size_t len, int *fd)
     uint32_t index, sequence;
     int rc = 0;
 
+    if (f->dev.stuck)
+        return 0; /* nothing is under way any more, whatever the guest was told */
     if (len < sizeof(h))
         return -EPROTO;
     memcpy(&h, f->reply, sizeof(h));
@@ -157,8 +176,8 @@ static int take_reply(struct fs_dev *f, size_t len, int *fd)
     s = &f->slots[index];
     if (s->state != SLOT_SERVER || s->sequence != sequence)
         return -EPROTO;
-    if (s->opcode == FUSE_INIT || s->opcode == FUSE_DESTROY)
-        drop_files(f);
+    if ((s->opcode == FUSE_INIT || s->opcode == FUSE_DESTROY) && !forget_files(f))
+        return 0;
     if (h.error == 0 && len > s->chain.write_len)
         h.error = -EIO; /* the guest left too little room; what was opened is lost to it */
     else if (h.error == 0)

@@ -79,12 +79,15 @@ int fs_file_add(struct fs_dev *f, uint64_t fh, int *fd)
     return 0;
 }
 
-void fs_files_clear(struct fs_dev *f)
+bool fs_files_clear(struct fs_dev *f)
 {
-    fs_io_cancel(&f->io);
+    f->dev.stuck = !fs_io_cancel(&f->io);
+    if (f->dev.stuck)
+        return false;
     for (uint32_t k = 0; k < f->files_used; k++)
         close_fd(&f->files[k].fd);
     f->files_used = 0;
+    return true;
 }
 
 /* --- reading and writing ---------------------------------------------------------------------- */

@@ -164,16 +164,16 @@ static void reset(struct mmio *m)
 {
     struct virtio_device *dev = m->dev;
 
-    if (dev->active)
+    if (dev->active || dev->stuck)
         dev->ops->reset(dev);
     dev->active = false;
-    dev->broken = false;
+    dev->broken = dev->stuck;
     dev->features = 0;
     for (unsigned i = 0; i < dev->ops->nqueues; i++)
         queue_reset(&dev->queues[i]);
     m->device_sel = m->driver_sel = m->queue_sel = 0;
     m->driver_features = 0;
-    m->status = 0;
+    m->status = dev->stuck ? VIRTIO_CONFIG_S_NEEDS_RESET : 0;
     page_set(m, VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_INT_VRING);
     show_features(m);
     show_queue(m);

@@ -41,7 +41,8 @@ struct virtio_ops {
     int (*activate)(struct virtio_device *dev);
     /* The driver notified queue n. */
     void (*kick)(struct virtio_device *dev, unsigned n);
-    /* The driver wrote status 0: forget all requests, stop using the queues. */
+    /* The driver wrote status 0: forget all requests, stop using the queues. Sets dev->stuck to
+     * whether that has still to come. */
     void (*reset)(struct virtio_device *dev);
     void (*free)(struct virtio_device *dev);
     /* State as one plain structure without pointers, for snapshots; NULL = the device has none.
@@ -61,6 +62,12 @@ struct virtio_device {
     size_t config_len;
     bool active; /* between activate and reset */
     bool broken;
+    /*
+     * The last reset could not end, since something of the device still uses guest memory. The
+     * transport then shows DEVICE_NEEDS_RESET instead of a status of 0, and each further write of
+     * 0 calls `reset` again, active or not.
+     */
+    bool stuck;
     uint64_t t_connection; /* CLOCK_MONOTONIC ns of the first guest connection, 0 = none (vsock) */
     /* Set by the transport. `interrupt` with config_changed false may be called on any thread and
      * takes no lock (an irqfd write, an atomic count); the rest is for the loop thread. */
