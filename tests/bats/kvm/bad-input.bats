@@ -39,9 +39,9 @@ refused() { # TEXT: create fails with it, writes no pid-file, leaves nothing
 @test "too little memory for the kernel" {
     edit '.annotations["dev.bulkhead.memory"] = "8"'
     refused "memory"
-    # the least that may be asked for is too little for this kernel and initramfs: the VMM says how much they need
+    # the least that may be asked for is too little for this kernel
     edit '.annotations["dev.bulkhead.memory"] = "32"'
-    refused "MiB"
+    refused "memory"
 }
 
 @test "an id in use" {
