@@ -7,14 +7,16 @@
 #include "tests/unit/fs_client.h"
 
 #include "lib/io.h"
-#include "vmm/virtio/fs_io.h"
+#include "vmm/virtio/fs_dev.h"
 
+#include <limits.h>
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
 #include <sanitizer/lsan_interface.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -805,6 +807,47 @@ static void test_thread_refused(void **state)
     }
 }
 
+/* The guest's open files leave the VMM descriptors enough for all else. */
+static void test_descriptors_left(void **state)
+{
+    (void)state;
+    const unsigned allowed = 1100, spare = 512;
+    struct fixture f;
+    struct rlimit was, low;
+    struct fuse_release_in r = {.fh = 0};
+    uint64_t opened = 0;
+    int rc, file = memory_file("x");
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    open_it(&f, false);
+    close_it(&f); /* raises the limit */
+    low = (struct rlimit){.rlim_cur = FUSE_WIRE_HANDLES_MAX + spare, .rlim_max = was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    open_it(&f, false);
+    struct fs_dev *dev = (struct fs_dev *)f.d.dev;
+    assert_int_equal(dev->files_max, FUSE_WIRE_HANDLES_MAX);
+    assert_int_equal(dev->fd_end, FUSE_WIRE_HANDLES_MAX);
+    dev->fd_end = (int)(allowed - spare);
+    while ((rc = open_as(&f, opened, file)) == 0 && opened < allowed)
+        opened++;
+    assert_int_equal(rc, -ENFILE);
+    assert_in_range(opened, allowed - spare - 64, allowed - spare);
+    assert_false(server_is_cut_off(&f));
+    /* Closing one is room for one. */
+    submit(&f, REQUEST, FUSE_RELEASE, &r, sizeof(r), 64);
+    assert_int_equal(result(&f, REQUEST, NULL), 0);
+    struct fuse_in_header h;
+    assert_true(arrived(&f, &h) > 0);
+    assert_int_equal(open_as(&f, 0, file), 0);
+    /* The other limit. */
+    dev->fd_end = INT_MAX;
+    dev->files_max = dev->files_open;
+    assert_int_equal(open_as(&f, opened, file), -ENFILE);
+    close_it(&f);
+    close(file);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+}
+
 /* Replies to requests from before a reset are dropped, with what they carry. */
 static void test_reset_in_flight(void **state)
 {
@@ -978,6 +1021,7 @@ int main(void)
         cmocka_unit_test(test_descriptor_missing),
         cmocka_unit_test(test_reset_in_flight),
         cmocka_unit_test(test_thread_refused),
+        cmocka_unit_test(test_descriptors_left),
         cmocka_unit_test(test_reset_hangs),
         cmocka_unit_test(test_drop_hangs),
         cmocka_unit_test(test_free_hangs),

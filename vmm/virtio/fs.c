@@ -13,12 +13,15 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/virtio_fs.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
 #include <sys/resource.h>
 
-#define SPARE_FDS 128u /* descriptors of the VMM besides the guest's open files */
+/* Descriptors of the VMM besides the guest's open files: twice what vsock may have, and so more
+ * than all devices have. */
+#define SPARE_FDS 512u
 
 static struct fs_dev *to_fs(struct virtio_device *dev)
 {
@@ -67,7 +70,7 @@ static int begin_release(struct fs_dev *f, struct fs_slot *s, const struct fs_re
     if (rc == -EAGAIN)
         return rc;
     if (rc == 0 && h->in.opcode == FUSE_RELEASE)
-        close_fd(&fs_file_get(f, h->release.fh)->fd);
+        fs_file_drop(f, h->release.fh);
     fs_finish(f, s, rc, NULL, 0);
     return 0;
 }
@@ -252,28 +255,47 @@ static const struct virtio_ops fs_ops = {
     .free = fs_free,
 };
 
-/* Makes room for the descriptors of the guest's open files, as much as we may. */
-static int raise_limit(struct err *e)
+/* Makes room for the descriptors of the guest's open files, as much as we may. *allowed: how many
+ * the process may have then. */
+static int raise_limit(rlim_t *allowed, struct err *e)
 {
     const rlim_t want = FUSE_WIRE_HANDLES_MAX + SPARE_FDS;
     struct rlimit r;
 
     if (getrlimit(RLIMIT_NOFILE, &r) < 0)
         return err_errno(e, "RLIMIT_NOFILE");
-    if (r.rlim_cur >= want)
-        return 0;
-    r.rlim_cur = want;
-    if (r.rlim_max < want) {
-        struct rlimit more = {.rlim_cur = want, .rlim_max = want};
-        if (setrlimit(RLIMIT_NOFILE, &more) == 0)
-            return 0;
-        r.rlim_cur = r.rlim_max; /* the guest gets ENFILE earlier */
+    if (r.rlim_cur < want) {
+        r.rlim_cur = want;
+        if (r.rlim_max < want) {
+            struct rlimit more = {.rlim_cur = want, .rlim_max = want};
+            if (setrlimit(RLIMIT_NOFILE, &more) == 0) {
+                *allowed = want;
+                return 0;
+            }
+            r.rlim_cur = r.rlim_max; /* the guest gets ENFILE earlier */
+        }
+        if (r.rlim_cur >= 2 * SPARE_FDS && setrlimit(RLIMIT_NOFILE, &r) < 0)
+            return err_errno(e, "RLIMIT_NOFILE");
     }
-    if (r.rlim_cur < 2 * SPARE_FDS)
+    *allowed = r.rlim_cur;
+    return 0;
+}
+
+static int set_files_max(struct fs_dev *f, struct err *e)
+{
+    rlim_t allowed = 0;
+    int rc = raise_limit(&allowed, e);
+
+    if (rc < 0)
+        return rc;
+    if (allowed < 2 * SPARE_FDS)
         return err_set(e, EMFILE,
                        "virtio-fs: RLIMIT_NOFILE allows %llu descriptors, at least %u are needed",
-                       (unsigned long long)r.rlim_cur, 2 * SPARE_FDS);
-    return setrlimit(RLIMIT_NOFILE, &r) < 0 ? err_errno(e, "RLIMIT_NOFILE") : 0;
+                       (unsigned long long)allowed, 2 * SPARE_FDS);
+    allowed -= SPARE_FDS;
+    f->fd_end = allowed < INT_MAX ? (int)allowed : INT_MAX;
+    f->files_max = allowed < FUSE_WIRE_HANDLES_MAX ? (uint32_t)allowed : FUSE_WIRE_HANDLES_MAX;
+    return 0;
 }
 
 /* 5.11.4 */
@@ -293,7 +315,7 @@ static int set_config(struct fs_dev *f, const char *tag, struct err *e)
 
 static int prepare(struct fs_dev *f, struct loop *loop, int sock, const char *tag, struct err *e)
 {
-    int rc = raise_limit(e);
+    int rc = set_files_max(f, e);
 
     if (rc == 0)
         rc = set_config(f, tag, e);

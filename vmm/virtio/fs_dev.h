@@ -3,7 +3,10 @@
  * from the queues; fs_slots.c keeps what is under way and the open files, and reads and writes them
  * by fs_io.c; fs_peer.c speaks with the file server.
  *
- * All of it belongs to the loop thread.
+ * All of it belongs to the loop thread, or to a vCPU thread that resets the device while the
+ * transport's lock holds the loop off; but for what is lent to the threads of fs_io.c with a job:
+ * the job itself, the chain of its slot and the descriptor of its file, from fs_io_submit until it
+ * comes back. They read and write guest memory through that chain and nothing else here.
  */
 #ifndef BULKHEAD_VMM_FS_DEV_H
 #define BULKHEAD_VMM_FS_DEV_H
@@ -64,6 +67,9 @@ struct fs_dev {
     uint32_t slots_used, slots_free;
     struct fs_file *files; /* FUSE_WIRE_HANDLES_MAX */
     uint32_t files_used;
+    uint32_t files_open, files_max; /* of this device */
+    int fd_end;     /* a file's descriptor is below: what is above is left for the rest of the VMM,
+                       whichever device opens files */
     uint8_t *reply; /* FUSE_WIRE_REPLY_MAX */
 };
 
@@ -81,8 +87,11 @@ void fs_give_back(struct fs_dev *f, struct fs_slot *s, uint32_t written);
  * is NULL. */
 void fs_finish(struct fs_dev *f, struct fs_slot *s, int32_t error, const void *body, size_t len);
 struct fs_file *fs_file_get(struct fs_dev *f, uint64_t fh);
-/* Takes *fd. -EPROTO when the server gave a handle it must not give. */
+/* Takes *fd. -EPROTO when the server gave a handle it must not give, ENFILE (positive: the guest's
+ * matter) when no more files may be open. */
 int fs_file_add(struct fs_dev *f, uint64_t fh, int *fd) must_check;
+/* Closes an open file. */
+void fs_file_drop(struct fs_dev *f, uint64_t fh);
 /* Forgets all reads and writes under way and closes all files. When some begun hang, nothing is
  * closed, the device is stuck until a reset finds them gone, and this is false. */
 bool fs_files_clear(struct fs_dev *f) must_check;

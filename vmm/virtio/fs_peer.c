@@ -145,7 +145,7 @@ static int note_opened(struct fs_dev *f, uint32_t opcode, size_t len, int *fd)
     if (len < at + sizeof(out))
         return -EPROTO;
     /* The descriptor did not arrive: the host is out of them. The server's handle is lost until
-     * DESTROY, within its limit. */
+     * DESTROY, within its limit; so when fs_file_add says ENFILE. */
     if (*fd < 0)
         return ENFILE;
     memcpy(&out, f->reply + at, sizeof(out));

@@ -73,10 +73,23 @@ int fs_file_add(struct fs_dev *f, uint64_t fh, int *fd)
 
     if (k >= FUSE_WIRE_HANDLES_MAX || (k < f->files_used && f->files[k].fd >= 0))
         return -EPROTO;
+    if (f->files_open >= f->files_max || *fd >= f->fd_end)
+        return ENFILE;
     while (f->files_used <= k)
         f->files[f->files_used++].fd = -1;
     f->files[k] = (struct fs_file){.fh = fh, .fd = take_fd(fd)};
+    f->files_open++;
     return 0;
+}
+
+void fs_file_drop(struct fs_dev *f, uint64_t fh)
+{
+    struct fs_file *file = fs_file_get(f, fh);
+
+    if (!file)
+        return;
+    close_fd(&file->fd);
+    f->files_open--;
 }
 
 bool fs_files_clear(struct fs_dev *f)
@@ -86,7 +99,7 @@ bool fs_files_clear(struct fs_dev *f)
         return false;
     for (uint32_t k = 0; k < f->files_used; k++)
         close_fd(&f->files[k].fd);
-    f->files_used = 0;
+    f->files_used = f->files_open = 0;
     return true;
 }
 
