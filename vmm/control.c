@@ -1,5 +1,6 @@
 /*
- * The control socket's server. All on the loop thread; owns the accepted connections. One message
+ * The control socket's server. All on the loop thread; owns the accepted connections and a
+ * descriptor in reserve, which makes room for one when the process has no other left. One message
  * is one request and has one reply; a client that waits for a pause is not read until it is
  * answered.
  */
@@ -9,9 +10,17 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 static void on_client(struct loop_source *s, uint32_t events);
+
+/* Failing is not an end: asked again when a client leaves. */
+static void keep_reserve(struct control *c)
+{
+    if (c->reserve < 0)
+        c->reserve = eventfd(0, EFD_CLOEXEC);
+}
 
 static void drop(struct control_client *cl)
 {
@@ -21,6 +30,7 @@ static void drop(struct control_client *cl)
     loop_del(c->loop, &cl->source);
     close_fd(&fd);
     cl->waiting = false;
+    keep_reserve(c);
     /* A slot and a descriptor are free again. */
     (void)loop_watch(c->loop, &c->listener, EPOLLIN);
 }
@@ -34,6 +44,31 @@ static struct control_client *free_slot(struct control *c)
     return NULL;
 }
 
+static bool anybody(const struct control *c)
+{
+    for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        if (c->client[i].source.fd >= 0)
+            return true;
+    }
+    return false;
+}
+
+static bool out_of_descriptors(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+/* The next client, in the reserve's place when there is no other. -1 and errno. */
+static int next_client(struct control *c)
+{
+    int fd = accept4(c->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd >= 0 || !out_of_descriptors(errno) || c->reserve < 0)
+        return fd;
+    close_fd(&c->reserve);
+    return accept4(c->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
 static void on_connection(struct loop_source *s, uint32_t events)
 {
     struct control *c = s->arg;
@@ -45,9 +80,10 @@ static void on_connection(struct loop_source *s, uint32_t events)
         (void)loop_watch(c->loop, s, 0);
         return;
     }
-    cleanup_fd int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    cleanup_fd int fd = next_client(c);
     if (fd < 0) {
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+        /* Somebody's leaving is a reason to look again. With nobody there is none but time. */
+        if (out_of_descriptors(errno) && anybody(c))
             (void)loop_watch(c->loop, s, 0);
         return;
     }
@@ -137,13 +173,16 @@ int control_init(struct control *c, struct loop *loop, int listen_fd, const stru
     c->loop = loop;
     c->ops = ops;
     c->arg = arg;
-    c->listener.fd = -1;
+    c->listener.fd = c->reserve = -1;
     for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         c->client[i].control = c;
         c->client[i].source.fd = -1;
     }
     if (listen_fd < 0)
         return 0;
+    keep_reserve(c);
+    if (c->reserve < 0)
+        return err_errno(e, "control socket: a descriptor in reserve");
     int r = loop_add(loop, &c->listener, listen_fd, EPOLLIN, on_connection, c);
     return r < 0 ? err_set(e, -r, "control socket: %s", strerror(-r)) : 0;
 }
@@ -156,6 +195,7 @@ void control_done(struct control *c)
     }
     if (c->listener.fd >= 0)
         loop_del(c->loop, &c->listener);
+    close_fd(&c->reserve);
 }
 
 void control_paused(struct control *c)

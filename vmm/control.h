@@ -35,6 +35,7 @@ struct control {
     const struct control_ops *ops;
     void *arg;
     struct loop_source listener;
+    int reserve; /* a descriptor for a client when there is no other; -1 = given */
     struct control_client client[CONTROL_CLIENTS_MAX];
 };
 

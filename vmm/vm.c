@@ -282,7 +282,7 @@ static struct vm *vm_new(const struct plan *p, const struct vm_options *o)
     vm->t_start = stats_now();
     vm->vm_fd = vm->vcpu_event_fd = vm->signal_fd = vm->loop.epfd = -1;
     vm->serial.in.fd = vm->serial.irq.efd = vm->console.source.fd = -1;
-    vm->vcpu_event.fd = vm->signals.fd = vm->control.listener.fd = -1;
+    vm->vcpu_event.fd = vm->signals.fd = vm->control.listener.fd = vm->control.reserve = -1;
     for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
         vm->control.client[i].source.fd = -1;
     pthread_mutex_init(&vm->lock, NULL);

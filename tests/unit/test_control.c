@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -187,6 +188,41 @@ static void test_resume_beats_pause(void **state)
     assert_int_equal(answer(b).error, 0);
 }
 
+/* A process that has no descriptor left still serves one client, and then the next. */
+static void test_no_descriptors(void **state)
+{
+    struct fake *f = *state;
+    cleanup_fd int b = -1;
+    int a, taken[1024];
+    unsigned n = 0;
+    struct rlimit was, low;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    a = dial(f);
+    b = dial(f);
+    low = (struct rlimit){.rlim_cur = 64, .rlim_max = was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    while (n < 1024 && (taken[n] = dup(f->listen_fd)) >= 0)
+        n++;
+    assert_int_equal(errno, EMFILE);
+    ask(f, a, CONTROL_STATS);
+    assert_int_equal(answer(a).exits, 123);
+    assert_int_equal(f->control.reserve, -1);
+    ask(f, b, CONTROL_STATS);
+    assert_silent(b);
+    /* Not close: its number must stay taken. */
+    assert_int_equal(shutdown(a, SHUT_RDWR), 0);
+    turn(f);
+    assert_int_equal(answer(b).exits, 123);
+    assert_int_equal(shutdown(b, SHUT_RDWR), 0);
+    turn(f);
+    assert_true(f->control.reserve >= 0);
+    close(a);
+    while (n > 0)
+        close(taken[--n]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+}
+
 static void test_bad_requests(void **state)
 {
     static const uint8_t big[4096];
@@ -285,6 +321,7 @@ int main(void)
         WITH_FAKE(test_client_gone_while_waiting),
         WITH_FAKE(test_too_many),
         WITH_FAKE(test_never_reads),
+        WITH_FAKE(test_no_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
