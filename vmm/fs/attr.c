@@ -150,8 +150,7 @@ int op_getattr(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 static int set_size(struct fs *fs, struct inode *i, const struct fuse_setattr_in *in)
 {
     cleanup_fd int own = -1;
-    bool fsetid = false;
-    int fd, rc;
+    int fd, rc, fsetid = 0;
 
     if (in->size > INT64_MAX)
         return -EFBIG;
@@ -168,9 +167,11 @@ static int set_size(struct fs *fs, struct inode *i, const struct fuse_setattr_in
     }
     if (in->valid & FATTR_KILL_SUIDGID)
         fsetid = cred_drop_fsetid();
+    if (fsetid < 0)
+        return fsetid;
     rc = ftruncate(fd, (off_t)in->size) < 0 ? -errno : 0;
-    cred_restore_fsetid(fsetid);
-    return rc;
+    fsetid = cred_restore_fsetid(fsetid);
+    return rc < 0 ? rc : fsetid;
 }
 
 static int set_owner(struct inode *i, const struct fuse_setattr_in *in)

@@ -59,15 +59,15 @@ void cred_leave(struct fs *fs)
     umask(0);
 }
 
-/* Sets or clears CAP_FSETID in the effective set; returns whether it was there. */
-static bool set_fsetid(bool on)
+/* Sets or clears CAP_FSETID in the effective set. 1 when it was there, 0, or -errno. */
+static int set_fsetid(bool on)
 {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
     bool was;
 
     if (syscall(SYS_capget, &head, data) < 0)
-        return false;
+        return -errno;
     was = data[0].effective & (1u << CAP_FSETID);
     if (was == on)
         return was;
@@ -75,17 +75,17 @@ static bool set_fsetid(bool on)
         data[0].effective |= 1u << CAP_FSETID;
     else
         data[0].effective &= ~(1u << CAP_FSETID);
-    (void)syscall(SYS_capset, &head, data);
-    return was;
+    return syscall(SYS_capset, &head, data) < 0 ? -errno : was;
 }
 
-bool cred_drop_fsetid(void)
+int cred_drop_fsetid(void)
 {
     return set_fsetid(false);
 }
 
-void cred_restore_fsetid(bool was)
+int cred_restore_fsetid(int was)
 {
-    if (was)
-        (void)set_fsetid(true);
+    int rc = was > 0 ? set_fsetid(true) : 0;
+
+    return rc < 0 ? rc : 0;
 }

@@ -96,8 +96,9 @@ int cred_init(struct fs *fs, struct err *e) must_check;
 int cred_enter(struct fs *fs, const struct fs_request *rq, uint32_t umask_bits) must_check;
 void cred_leave(struct fs *fs);
 /* Without CAP_FSETID the kernel clears set-user-ID and set-group-ID bits when a file changes.
- * Returns whether it was there. */
-bool cred_drop_fsetid(void);
-void cred_restore_fsetid(bool was);
+ * 1 when it was there, 0, or -errno: then the file must not be changed. */
+int cred_drop_fsetid(void) must_check;
+/* was: what cred_drop_fsetid returned. 0 or -errno. */
+int cred_restore_fsetid(int was) must_check;
 
 #endif

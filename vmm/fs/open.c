@@ -121,15 +121,20 @@ static int put_open(struct fs *fs, struct inode *i, int fd, uint32_t flags, stru
 
 static int open_inode(struct fs *fs, struct inode *i, uint32_t flags, uint32_t open_flags)
 {
-    bool fsetid = false;
-    int fd;
+    int fd, rc, fsetid = 0;
 
     if ((flags & O_ACCMODE) == O_ACCMODE)
         return -EINVAL;
     if ((flags & O_TRUNC) && (open_flags & FUSE_OPEN_KILL_SUIDGID))
         fsetid = cred_drop_fsetid();
+    if (fsetid < 0)
+        return fsetid;
     fd = fs_reopen(fs, i, S_IFREG, (int)(flags & OPEN_FLAGS));
-    cred_restore_fsetid(fsetid);
+    rc = cred_restore_fsetid(fsetid);
+    if (rc < 0) {
+        close_fd(&fd);
+        return rc;
+    }
     return fd;
 }
 
