@@ -31,7 +31,8 @@ struct create_options {
 
 /*
  * Makes the container up to, and not including, its process's exec. shim_out: the process that
- * stands for it, a child of ours; the caller releases it.
+ * stands for it, a child of ours; the caller releases it. A signal to end (cancel.h) fails it, with
+ * all undone; in the foreground that goes on after success, until the caller's cancel_end.
  */
 int container_create(const struct runtime *rt, const char *id, const struct create_options *o,
                      struct shim *shim_out, struct err *warning, struct err *e) must_check;

@@ -9,13 +9,15 @@
  *   6  agent ready: the container is made in the guest, its connections go to the shim
  *   7  state.json complete, then the pid-file
  *
- * struct creation owns everything until then. A failure undoes all by the same means as delete.
+ * struct creation owns everything until then. A failure undoes all by the same means as delete; a
+ * signal to end ends what is waited for (cancel.h), which is such a failure.
  */
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/log.h"
 #include "lib/names.h"
 #include "lib/str.h"
+#include "runtime/cancel.h"
 #include "runtime/cgroup.h"
 #include "runtime/client.h"
 #include "runtime/container.h"
@@ -239,6 +241,7 @@ static int make_host_side(struct creation *c, struct err *warning, struct err *e
     if (sandbox_start(&c->config, &c->files, &c->share, &c->store, c->cgroup_fd, &c->state,
                       &c->sandbox, e) < 0)
         return -e->code;
+    cancel_vmm(c->sandbox.vmm.pidfd);
     log_debug("VM: %u vCPUs, %llu MiB, kernel %s, command line \"%s\"; pids: shim %d, VMM %d, file "
               "server %d",
               c->config.vcpus, (unsigned long long)c->config.memory_mib, c->config.kernel,
@@ -329,9 +332,15 @@ static int make(struct creation *c, struct err *warning, struct err *e)
 {
     json_t *body = NULL;
 
-    if (claim(c, e) < 0 || make_host_side(c, warning, e) < 0 || run_hooks(c, e) < 0 ||
+    if (claim(c, e) < 0 || make_host_side(c, warning, e) < 0 || cancel_check(e) < 0 ||
+        run_hooks(c, e) < 0 || cancel_check(e) < 0 ||
         guest_create_body(c->spec, c->id, c->bundle, c->mounts, &body, e) < 0 ||
         enter_guest(c, body, e) < 0)
+        return -e->code;
+    /* from here on a detached container stays; one in the foreground goes until it is started */
+    if (!c->o->foreground)
+        cancel_vmm(-1);
+    if (cancel_check(e) < 0)
         return -e->code;
     c->state.complete = true;
     if (store_save(&c->store, &c->state, e) < 0)
@@ -391,16 +400,21 @@ int container_create(const struct runtime *rt, const char *id, const struct crea
     int r;
 
     c.state.phase[PHASE_BEGIN] = monotonic_ns();
+    cancel_begin();
     r = read_all(&c, warning, e);
     if (r == 0)
         r = sandbox_open_files(&c.config, &c.files, e);
     if (r == 0) {
         r = make(&c, warning, e);
-        if (r < 0)
+        if (r < 0) {
+            (void)!cancel_check(e);
             undo(&c, e);
-        else
+        } else {
             *shim_out = c.shim;
+        }
     }
+    if (r < 0 || !o->foreground)
+        cancel_end();
     creation_done(&c);
     return r;
 }

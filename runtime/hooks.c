@@ -10,6 +10,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/str.h"
+#include "runtime/cancel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -69,6 +71,7 @@ struct child_setup {
     const struct spec_hook *hook;
     const char *cwd;
     int state, output, report;
+    pid_t parent;
 };
 
 static void child_signals(void)
@@ -99,6 +102,9 @@ static void child_run(const struct child_setup *c)
 
     setpgid(0, 0);
     child_signals();
+    /* a hook does not outlive the call that runs it */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != c->parent)
+        _exit(127);
     if (child_stdio(c) == 0 && dup2(c->report, 3) == 3) {
         io_close_from(4);
         (void)io_set_cloexec(3, 1);
@@ -216,6 +222,7 @@ static int wait_for(pid_t pid, int pidfd, int *output, int timeout_s, struct tai
         if (p[0].revents)
             break;
     }
+    cancel_group(0);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     drain(output, tail);
@@ -265,10 +272,12 @@ static int spawn_and_wait(struct child_setup *c, int *output, int *report, struc
     close_fd(&c->output);
     close_fd(&c->report);
     setpgid(pid, pid); /* whoever is first, so that a timeout surely finds the group */
+    cancel_group(pid);
     pidfd = pidfd_open(pid, 0);
     if (pidfd < 0) {
         r = err_errno(e, "pidfd_open");
         kill(pid, SIGKILL);
+        cancel_group(0);
         waitpid(pid, NULL, 0);
         return r;
     }
@@ -280,7 +289,7 @@ static int spawn_and_wait(struct child_setup *c, int *output, int *report, struc
 
 static int run_one(const struct spec_hook *h, const char *cwd, int state, struct err *e)
 {
-    struct child_setup c = {.hook = h, .cwd = cwd, .state = state};
+    struct child_setup c = {.hook = h, .cwd = cwd, .state = state, .parent = getpid()};
     int output[2], report[2] = {-1, -1};
     int r = make_pipe(output, e);
 

@@ -22,6 +22,8 @@
 #define KILL_TIMEOUT_MS 3000
 /* How long a VM without containers may take to end by itself. */
 #define OFF_GRACE_MS 1500
+/* How long a create may take to undo itself: once without, once with its poststop hooks killed. */
+#define CALL_OFF_MS 1000
 
 static void close_both(struct store *store, struct state *state)
 {
@@ -251,7 +253,22 @@ static int check_deletable(const struct state *state, const char *id, struct err
                    status_name(status));
 }
 
-/* A call at work (create, or start of a guest that hangs) gives up when its VM is gone. */
+/* A create undoes itself when told to end (cancel.h); one that does not is killed. */
+static void call_off(const struct process *creator)
+{
+    struct err ignored = ERR_INIT;
+
+    for (int i = 0; i < 2; i++) {
+        cleanup_fd int fd = process_open(creator);
+
+        if (fd < 0 || process_signal(creator, SIGTERM) < 0 ||
+            process_wait(fd, CALL_OFF_MS, NULL) == 0)
+            return;
+    }
+    (void)!process_kill(creator, "create", &ignored);
+}
+
+/* A call at work gives up: create by a signal, start of a guest that hangs when its VM is gone. */
 static void interrupt(const struct store *store)
 {
     struct state state = STATE_INIT;
@@ -259,7 +276,10 @@ static void interrupt(const struct store *store)
 
     if (store_load(store, &state, &ignored) < 0)
         return;
-    (void)!sandbox_stop(&state, 0, &ignored);
+    if (!state.complete)
+        call_off(&state.creator);
+    else
+        (void)!sandbox_stop(&state, 0, &ignored);
     state_done(&state);
 }
 

@@ -4,6 +4,7 @@
  */
 #include "cmd/bulkhead/command.h"
 #include "lib/log.h"
+#include "runtime/cancel.h"
 #include "runtime/console.h"
 
 /* The time of each phase, for --debug. */
@@ -30,6 +31,7 @@ static int start_or_delete(const struct globals *g, const char *id, struct err *
     struct err warning = ERR_INIT, ignored = ERR_INIT;
 
     if (container_start(&g->rt, id, &warning, e) < 0) {
+        (void)!cancel_check(e);
         (void)!container_delete(&g->rt, id, true, &ignored, &ignored);
         return -e->code;
     }
@@ -40,10 +42,12 @@ static int start_or_delete(const struct globals *g, const char *id, struct err *
 static int foreground(const struct globals *g, const char *id, struct shim *shim, bool keep,
                       struct err *e)
 {
-    struct err warning = ERR_INIT;
+    struct err warning = ERR_INIT, ignored = ERR_INIT;
     int status = 0;
     int r = console_foreground(shim, &status, e);
 
+    /* one that came just before: the VM has ended by it */
+    (void)!cancel_check(&ignored);
     log_phases(g, id);
     if (r < 0 || keep)
         return r < 0 ? r : status;
@@ -85,6 +89,7 @@ int cmd_run(int argc, char **argv, const struct globals *g, struct err *e)
         err_wrap(e, "bulkhead run failed");
     else if (!detach)
         r = foreground(g, argv[first], &shim, keep, e);
+    cancel_end();
     shim_release(&shim);
     return r;
 }

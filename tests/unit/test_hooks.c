@@ -3,6 +3,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "runtime/cancel.h"
 #include "runtime/hooks.h"
 
 #include <dirent.h>
@@ -12,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -241,6 +244,73 @@ static void test_left_behind(void **state)
     unlink(path);
 }
 
+/* Waits for a whole line with a pid in the file that a hook writes. */
+static pid_t pid_in(const char *name)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    struct err e = ERR_INIT;
+    char path[128], *text;
+    long pid = 0;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    for (; pid == 0; nanosleep(&pause, NULL)) {
+        if (io_read_file(AT_FDCWD, path, 64, &text, NULL, &e) < 0)
+            continue;
+        if (strchr(text, '\n'))
+            pid = strtol(text, NULL, 10);
+        free(text);
+    }
+    unlink(path);
+    return (pid_t)pid;
+}
+
+/* A call as create is one, in a process of its own; what its hook leaves behind becomes ours. */
+static pid_t call_in_child(const char *script)
+{
+    struct err e = ERR_INIT, none = ERR_INIT;
+    pid_t pid;
+
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid > 0)
+        return pid;
+    cancel_begin();
+    if (run(script, 0, &e) != -EINTR || cancel_check(&e) != -EINTR ||
+        !strstr(e.msg, "called off by SIGTERM: prestart hook"))
+        _exit(1);
+    /* it is said once: the hooks of the undoing run */
+    if (cancel_check(&none) != 0 || run("exit 0", 0, &none) != 0)
+        _exit(2);
+    cancel_end();
+    _exit(0);
+}
+
+static void test_called_off(void **state)
+{
+    pid_t caller = call_in_child("sleep 1000 & echo $! > child; wait"), left = pid_in("child");
+    int status = -1;
+
+    (void)state;
+    assert_int_equal(kill(caller, SIGTERM), 0);
+    assert_int_equal(waitpid(caller, &status, 0), caller);
+    assert_int_equal(status, 0);
+    assert_int_equal(waitpid(left, &status, 0), left); /* the whole group */
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void test_dies_with_its_caller(void **state)
+{
+    pid_t caller = call_in_child("echo $$ > child; exec sleep 1000"), left = pid_in("child");
+    int status = -1;
+
+    (void)state;
+    assert_int_equal(kill(caller, SIGKILL), 0);
+    assert_int_equal(waitpid(caller, &status, 0), caller);
+    assert_int_equal(waitpid(left, &status, 0), left);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
 static size_t open_fds(void)
 {
     DIR *d = opendir("/proc/self/fd");
@@ -289,6 +359,8 @@ int main(void)
         cmocka_unit_test(test_not_startable),
         cmocka_unit_test(test_timeout),
         cmocka_unit_test(test_left_behind),
+        cmocka_unit_test(test_called_off),
+        cmocka_unit_test(test_dies_with_its_caller),
         cmocka_unit_test(test_no_leaks),
     };
 
