@@ -54,10 +54,10 @@ demo: packages-build packages-kernel packages-bundle packages-kvm-host programs 
 	$(Q)tests/demo/run $(BUILD)
 
 check: packages-build packages-kernel packages-bundle packages-kvm-host packages-check ## every test; ends with "N passed, N failed, N skipped"
-	$(Q)tests/check $(BUILD) static unit host kvm
+	+$(Q)tests/check $(BUILD) static unit host kvm
 
 check-static check-unit check-host check-kvm: check-%: packages-build packages-check ## one stage of `make check`
-	$(Q)tests/check $(BUILD) $*
+	+$(Q)tests/check $(BUILD) $*
 
 bench: programs guest ## sizes, counts and times, each beside a peer
 	$(Q)tests/bench/run $(BUILD)

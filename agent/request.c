@@ -136,7 +136,7 @@ static int do_process_create(struct request *q, struct err *e)
 {
     struct container *c = q->container;
     struct process *p;
-    const char *id;
+    const char *id = NULL;
     json_t *spec;
     int r = take_stopped(c, e);
 

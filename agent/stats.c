@@ -163,7 +163,7 @@ static json_t *describe(pid_t pid)
     command_of(dir, comm, cmd, sizeof(cmd));
     return json_pack("{s:i, s:i, s:i, s:s, s:I, s:I, s:s}", "pid", (int)pid, "ppid", ppid, "uid",
                      (int)st.st_uid, "tty", tty, "stime",
-                     (json_int_t)(boot_epoch() + (int64_t)(start / (unsigned)hz)), "time",
+                     (json_int_t)boot_epoch() + (json_int_t)(start / (unsigned)hz), "time",
                      (json_int_t)((utime + stime) / (unsigned long)hz), "cmd", cmd);
 }
 

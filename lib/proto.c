@@ -5,7 +5,6 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -14,13 +13,6 @@
 #include <time.h>
 
 #define MESSAGE_MAX 400 /* bytes of an agent's error message that we repeat */
-
-struct head {
-    uint32_t length;
-    uint16_t version, type;
-    uint32_t id;
-};
-_Static_assert(sizeof(struct head) == PROTO_HEAD_LEN, "the head is packed");
 
 static const struct {
     uint16_t type;
@@ -66,7 +58,6 @@ int proto_encode(uint16_t type, uint32_t id, const json_t *body, char **out, siz
                  struct err *e)
 {
     size_t len = body ? json_dumpb(body, NULL, 0, JSON_COMPACT) : 2;
-    struct head h;
     char *buf;
 
     if (len == 0)
@@ -74,31 +65,23 @@ int proto_encode(uint16_t type, uint32_t id, const json_t *body, char **out, siz
     if (len > PROTO_BODY_MAX)
         return err_set(e, EMSGSIZE, "%s: the body has %zu bytes, the limit is %u",
                        proto_type_name(type), len, PROTO_BODY_MAX);
-    buf = malloc(sizeof(h) + len);
+    buf = malloc(PROTO_HEAD_LEN + len);
     if (!buf)
         return err_set(e, ENOMEM, "%s: out of memory", proto_type_name(type));
-    h.length = htole32((uint32_t)len);
-    h.version = htole16(PROTO_VERSION);
-    h.type = htole16(type);
-    h.id = htole32(id);
-    memcpy(buf, &h, sizeof(h));
+    frame_put(buf, type, id, (uint32_t)len);
     if (body)
-        json_dumpb(body, buf + sizeof(h), len, JSON_COMPACT);
+        json_dumpb(body, buf + PROTO_HEAD_LEN, len, JSON_COMPACT);
     else
-        memcpy(buf + sizeof(h), "{}", 2);
+        buf[PROTO_HEAD_LEN] = '{', buf[PROTO_HEAD_LEN + 1] = '}';
     *out = buf;
-    *len_out = sizeof(h) + len;
+    *len_out = PROTO_HEAD_LEN + len;
     return 0;
 }
 
 /* Reads and checks a head; fields come out in host order. */
-static int decode_head(const char *buf, struct head *h, struct err *e)
+static int decode_head(const char *buf, struct frame_head *h, struct err *e)
 {
-    memcpy(h, buf, sizeof(*h));
-    h->length = le32toh(h->length);
-    h->version = le16toh(h->version);
-    h->type = le16toh(h->type);
-    h->id = le32toh(h->id);
+    *h = frame_get(buf);
     if (h->version != PROTO_VERSION)
         return err_set(e, EPROTO, "the peer speaks protocol version %u, we speak %d", h->version,
                        PROTO_VERSION);
@@ -108,7 +91,7 @@ static int decode_head(const char *buf, struct head *h, struct err *e)
     return 0;
 }
 
-static int decode_body(const struct head *h, const char *body, struct proto_frame *out,
+static int decode_body(const struct frame_head *h, const char *body, struct proto_frame *out,
                        struct err *e)
 {
     json_error_t je;
@@ -132,7 +115,7 @@ static int decode_body(const struct head *h, const char *body, struct proto_fram
 long proto_decode(const char *buf, size_t len, size_t *need_out, struct proto_frame *out,
                   struct err *e)
 {
-    struct head h;
+    struct frame_head h;
     int r;
 
     if (len < sizeof(h)) {
@@ -153,7 +136,7 @@ long proto_decode(const char *buf, size_t len, size_t *need_out, struct proto_fr
 int proto_send(int fd, uint16_t type, uint32_t id, const json_t *body, struct err *e)
 {
     cleanup_free char *buf = NULL;
-    size_t len;
+    size_t len = 0;
     int r = proto_encode(type, id, body, &buf, &len, e);
 
     if (r < 0)
@@ -206,7 +189,7 @@ int proto_recv(int fd, int timeout_ms, struct proto_frame *out, struct err *e)
     int64_t deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
     cleanup_free char *body = NULL;
     char raw[PROTO_HEAD_LEN];
-    struct head h;
+    struct frame_head h;
     int r = recv_exactly(fd, raw, sizeof(raw), deadline, e);
 
     if (r == 0)

@@ -1,5 +1,5 @@
 # What the bats files share: a bundle, the runtime with a state directory of its own, and the search for leftovers.
-# shellcheck shell=bash disable=SC2034  # $status, $output are bats's
+# shellcheck shell=bash disable=SC2034,SC2154  # $status, $output are bats's
 #
 # Each test gets $WORK (on a tmpfs), $BUNDLE with a busybox config.json, $ROOT for --root. `bh` calls bulkhead.
 
