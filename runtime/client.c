@@ -22,14 +22,26 @@
 #define CONTROL_TIMEOUT_MS 10000
 #define NS_PER_MS          1000000ull
 
+static uint64_t end_of(int timeout_ms)
+{
+    return monotonic_ns() + (unsigned)timeout_ms * NS_PER_MS;
+}
+
+/* What is left of it, 0 = nothing. */
+static int left_ms(uint64_t end)
+{
+    uint64_t now = monotonic_ns();
+
+    return now >= end ? 0 : (int)((end - now) / NS_PER_MS) + 1;
+}
+
 /* Waits for input until `end` (monotonic ns). */
 static int wait_input(int fd, uint64_t end, const char *what, struct err *e)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
 
     for (;;) {
-        uint64_t now = monotonic_ns();
-        int n = now >= end ? 0 : poll(&p, 1, (int)((end - now) / NS_PER_MS) + 1);
+        int n = poll(&p, 1, left_ms(end));
         if (n > 0)
             return 0;
         if (n == 0)
@@ -42,7 +54,7 @@ static int wait_input(int fd, uint64_t end, const char *what, struct err *e)
 /* "OK <port>\n". Read byte by byte: what follows belongs to the connection. */
 static int read_handshake(int fd, int timeout_ms, struct err *e)
 {
-    uint64_t end = monotonic_ns() + (unsigned)timeout_ms * NS_PER_MS;
+    uint64_t end = end_of(timeout_ms);
     char line[HANDSHAKE_MAX];
 
     for (size_t n = 0; n < sizeof line - 1; n++) {
@@ -73,7 +85,7 @@ int client_connect(const char *dir, int timeout_ms, struct err *e)
     if (fd < 0)
         return err_wrap(e, "reach the VM");
     /* a guest that does not read must not hold us in a write */
-    struct timeval limit = {.tv_sec = timeout_ms / 1000 + 1};
+    struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 + 1};
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     int n = snprintf(hello, sizeof hello, "CONNECT %u\n", VSOCK_PORT_AGENT);
     if (send(fd, hello, (size_t)n, MSG_NOSIGNAL) != n)
@@ -85,24 +97,27 @@ int client_connect(const char *dir, int timeout_ms, struct err *e)
 int client_call(const char *dir, uint16_t type, json_t *body_taken, int timeout_ms,
                 json_t **reply_out, struct err *e)
 {
+    uint64_t end = end_of(timeout_ms);
     cleanup_fd int fd = client_connect(dir, timeout_ms, e);
 
     if (fd < 0) {
         json_decref(body_taken);
         return fd;
     }
-    return proto_call(fd, type, body_taken, timeout_ms, reply_out, e);
+    return proto_call(fd, type, body_taken, left_ms(end), reply_out, e);
 }
 
-int client_stream(const char *dir, const char *id, const char *process, int stream, struct err *e)
+int client_stream(const char *dir, const char *id, const char *process, int stream, int timeout_ms,
+                  struct err *e)
 {
-    cleanup_fd int fd = client_connect(dir, CLIENT_TIMEOUT_MS, e);
+    uint64_t end = end_of(timeout_ms);
+    cleanup_fd int fd = client_connect(dir, timeout_ms, e);
 
     if (fd < 0)
         return fd;
     int r = proto_call(fd, PROTO_PROCESS_STREAM,
                        json_pack("{s:s, s:s, s:i}", "id", id, "process", process, "stream", stream),
-                       CLIENT_TIMEOUT_MS, NULL, e);
+                       left_ms(end), NULL, e);
     return r < 0 ? r : take_fd(&fd);
 }
 
@@ -121,7 +136,7 @@ int client_control(const char *dir, enum control_op op, struct control_reply *re
         return err_wrap(e, "reach the VMM");
     if (send(fd, &request, sizeof request, MSG_NOSIGNAL) != sizeof request)
         return err_errno(e, "reach the VMM");
-    int r = wait_input(fd, monotonic_ns() + CONTROL_TIMEOUT_MS * NS_PER_MS, "the VMM", e);
+    int r = wait_input(fd, end_of(CONTROL_TIMEOUT_MS), "the VMM", e);
     if (r < 0)
         return r;
     if (recv(fd, &reply, sizeof reply, 0) != sizeof reply || reply.version != PLAN_VERSION)

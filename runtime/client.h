@@ -20,14 +20,17 @@
 
 /* A new connection to the agent. Returns its descriptor. */
 int client_connect(const char *dir, int timeout_ms, struct err *e) must_check;
-/* Connects, makes one call (proto_call), closes. Takes the body. reply_out may be NULL. */
+/*
+ * Connects, makes one call (proto_call), closes, all within timeout_ms. Takes the body. reply_out
+ * may be NULL.
+ */
 int client_call(const char *dir, uint16_t type, json_t *body_taken, int timeout_ms,
                 json_t **reply_out, struct err *e) must_check;
 /* One request to the VMM. reply_out may be NULL. */
 int client_control(const char *dir, enum control_op op, struct control_reply *reply_out,
                    struct err *e) must_check;
 /* A connection that carries stream 0, 1 or 2 of a process. Returns its descriptor. */
-int client_stream(const char *dir, const char *id, const char *process, int stream,
+int client_stream(const char *dir, const char *id, const char *process, int stream, int timeout_ms,
                   struct err *e) must_check;
 
 #endif

@@ -35,6 +35,15 @@
 #include <sys/stat.h>
 #include <time.h>
 
+/*
+ * From the beginning until the container stands in the guest: far beyond the slowest emulated
+ * machine, below the 240 s that podman waits. Hooks that took longer than all of it leave the guest
+ * HOOKED_MS more.
+ */
+#define CREATE_MS 200000
+#define HOOKED_MS 30000
+#define NS_PER_MS 1000000ull
+
 struct creation {
     const struct runtime *rt;
     const struct create_options *o;
@@ -52,6 +61,7 @@ struct creation {
     struct sandbox sandbox;
     int cgroup_fd;
     int control, streams[3];
+    uint64_t end; /* monotonic ns, from when the hooks have ended */
     bool hooks_ran;
 };
 
@@ -269,18 +279,32 @@ static int run_hooks(struct creation *c, struct err *e)
 
 /* --- 6: in the guest -------------------------------------------------------------------------- */
 
+static void set_end(struct creation *c)
+{
+    uint64_t usual = c->state.phase[PHASE_BEGIN] + CREATE_MS * NS_PER_MS;
+    uint64_t least = monotonic_ns() + HOOKED_MS * NS_PER_MS;
+
+    c->end = usual > least ? usual : least;
+}
+
+static int left_ms(const struct creation *c)
+{
+    uint64_t now = monotonic_ns();
+
+    return now >= c->end ? 0 : (int)((c->end - now) / NS_PER_MS);
+}
+
 static int make_guest_side(struct creation *c, json_t *body_taken, struct err *e)
 {
     /* the agent's own call carries the first requests, and is then the shim's for good */
-    if (proto_call(c->control, PROTO_CONTAINER_CREATE, body_taken, CLIENT_TIMEOUT_MS, NULL, e) < 0)
+    if (proto_call(c->control, PROTO_CONTAINER_CREATE, body_taken, left_ms(c), NULL, e) < 0)
         return -e->code;
     c->state.phase[PHASE_CREATED] = monotonic_ns();
     if (proto_call(c->control, PROTO_PROCESS_ATTACH,
-                   json_pack("{s:s, s:s}", "id", c->id, "process", ""), CLIENT_TIMEOUT_MS, NULL,
-                   e) < 0)
+                   json_pack("{s:s, s:s}", "id", c->id, "process", ""), left_ms(c), NULL, e) < 0)
         return -e->code;
     for (int i = 0; i < (c->spec->process.terminal ? 1 : 3); i++) {
-        c->streams[i] = client_stream(c->store.path, c->id, "", i, e);
+        c->streams[i] = client_stream(c->store.path, c->id, "", i, left_ms(c), e);
         if (c->streams[i] < 0)
             return c->streams[i];
     }
@@ -291,7 +315,8 @@ static int enter_guest(struct creation *c, json_t *body_taken, struct err *e)
 {
     json_t *hello = NULL;
 
-    c->control = sandbox_wait(&c->sandbox, &c->store, &hello, e);
+    set_end(c);
+    c->control = sandbox_wait(&c->sandbox, &c->store, left_ms(c), &hello, e);
     if (c->control < 0) {
         json_decref(body_taken);
         return c->control;

@@ -313,7 +313,7 @@ static int make_in_guest(struct execution *x, struct err *e)
         proto_call(x->control, PROTO_PROCESS_ATTACH, target(x), CLIENT_TIMEOUT_MS, NULL, e) < 0)
         return -e->code;
     for (int i = 0; i < (x->parsed.terminal ? 1 : 3); i++) {
-        x->streams[i] = client_stream(x->store.path, x->state.id, x->id, i, e);
+        x->streams[i] = client_stream(x->store.path, x->state.id, x->id, i, CLIENT_TIMEOUT_MS, e);
         if (x->streams[i] < 0)
             return -e->code;
     }

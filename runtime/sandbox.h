@@ -13,9 +13,6 @@
 #include "runtime/spawn.h"
 #include "runtime/store.h"
 
-/* How long a guest may boot: far beyond the slowest emulated machine, below what clients wait. */
-#define SANDBOX_BOOT_MS 180000
-
 /* What a VM is made of, opened and looked at before anything is created. */
 struct sandbox_files {
     int kvm, kernel, initrd;
@@ -45,7 +42,7 @@ int sandbox_start(const struct config *c, const struct sandbox_files *files,
                   const struct share *share, const struct store *store, int cgroup_fd,
                   struct state *state, struct sandbox *out, struct err *e) must_check;
 /* Waits for the agent. Returns its connection, which takes requests; hello_out is what it said. */
-int sandbox_wait(struct sandbox *s, const struct store *store, json_t **hello_out,
+int sandbox_wait(struct sandbox *s, const struct store *store, int timeout_ms, json_t **hello_out,
                  struct err *e) must_check;
 /* Closes our descriptors; the processes live on. */
 void sandbox_release(struct sandbox *s);

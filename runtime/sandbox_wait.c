@@ -119,7 +119,7 @@ static int take_connection(struct sandbox *s, struct err *e)
 }
 
 /* Until the VMM sends the agent's connection, or one of the two programs ends. */
-static int wait_connection(struct sandbox *s, uint64_t end, struct err *e)
+static int wait_connection(struct sandbox *s, uint64_t end, int timeout_ms, struct err *e)
 {
     struct pollfd p[] = {
         {.fd = s->ready, .events = POLLIN},
@@ -134,7 +134,7 @@ static int wait_connection(struct sandbox *s, uint64_t end, struct err *e)
             return err_errno(e, "wait for the VM");
         if (n == 0)
             return err_set(e, ETIMEDOUT, "the VM's agent was not ready within %d s",
-                           SANDBOX_BOOT_MS / 1000);
+                           timeout_ms / 1000);
         if (n < 0)
             continue;
         if (p[0].revents & POLLIN)
@@ -145,10 +145,11 @@ static int wait_connection(struct sandbox *s, uint64_t end, struct err *e)
     }
 }
 
-int sandbox_wait(struct sandbox *s, const struct store *store, json_t **hello_out, struct err *e)
+int sandbox_wait(struct sandbox *s, const struct store *store, int timeout_ms, json_t **hello_out,
+                 struct err *e)
 {
-    uint64_t end = monotonic_ns() + SANDBOX_BOOT_MS * NS_PER_MS;
-    cleanup_fd int fd = wait_connection(s, end, e);
+    uint64_t end = monotonic_ns() + (unsigned)timeout_ms * NS_PER_MS;
+    cleanup_fd int fd = wait_connection(s, end, timeout_ms, e);
     struct proto_frame f = {0};
     int r = fd;
 

@@ -8,6 +8,7 @@
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/path.h"
+#include "runtime/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 enum script {
     SAY_OK_AND_SERVE, /* handshake, one request, {"x": 1} */
     SAY_ERROR,        /* handshake, one request, an agent's error */
+    SAY_OK_LATE,      /* handshake after 2 s, then nothing */
     SAY_NOTHING,      /* accepts and waits until the client goes */
     SAY_NONSENSE,
     SAY_ENDLESS,
@@ -74,6 +76,12 @@ static void *serve(void *arg)
     if (f->script == SAY_OK_AND_SERVE || f->script == SAY_ERROR || f->script == STREAM) {
         assert_int_equal(io_write_full(fd, "OK 1024\n", 8), 0);
         answer(f, fd);
+    }
+    if (f->script == SAY_OK_LATE) {
+        sleep(2);
+        assert_int_equal(io_write_full(fd, "OK 1024\n", 8), 0);
+        while (read(fd, line, 1) > 0)
+            ;
     }
     if (f->script == SAY_NOTHING)
         (void)!read(fd, line, 1); /* until the client gives up */
@@ -154,6 +162,16 @@ static void failures_have_their_reasons(void **state)
     fails(SAY_ENDLESS, 10000, EPROTO, "endless");
 }
 
+/* Handshake and call together, not each, take the time that is given. */
+static void a_call_has_one_deadline(void **state)
+{
+    uint64_t begin = monotonic_ns();
+
+    (void)state;
+    fails(SAY_OK_LATE, 3000, ETIMEDOUT, "");
+    assert_in_range(monotonic_ns() - begin, 2900000000ull, 4800000000ull);
+}
+
 static void a_vm_that_hangs_up_is_told_from_one_that_says_no(void **state)
 {
     struct err e = ERR_INIT;
@@ -184,7 +202,7 @@ static void a_stream_starts_behind_the_reply(void **state)
 
     (void)state;
     start(&f, STREAM);
-    int fd = client_stream(f.dir, "c1", "", 2, &e);
+    int fd = client_stream(f.dir, "c1", "", 2, 10000, &e);
     if (fd < 0)
         fail_msg("%s", e.msg);
     assert_int_equal(io_read_full(fd, got, sizeof got - 1), 5);
@@ -257,6 +275,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_is_answered),
         cmocka_unit_test(failures_have_their_reasons),
+        cmocka_unit_test(a_call_has_one_deadline),
         cmocka_unit_test(a_vm_that_hangs_up_is_told_from_one_that_says_no),
         cmocka_unit_test(no_vm_at_all),
         cmocka_unit_test(a_stream_starts_behind_the_reply),
