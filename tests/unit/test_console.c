@@ -252,6 +252,7 @@ static void settle(const struct session *s)
     snprintf(path, sizeof(path), "/proc/%d/status", (int)s->command);
     while (!blocked) {
         assert_int_equal(io_read_file(AT_FDCWD, path, 65536, &text, NULL, &e), 0);
+        assert_null(strstr(text, "State:\tZ")); /* it must not have ended */
         line = strstr(text, "SigBlk:\t");
         assert_non_null(line);
         mask = strtoull(line + strlen("SigBlk:\t"), NULL, 16);
