@@ -136,6 +136,33 @@ static int open_log(const struct store *store, const char *name, struct err *e)
     return fd < 0 ? err_errno(e, "create %s/%s", store->path, name) : fd;
 }
 
+int sandbox_open_console(const char *path, struct err *e)
+{
+    const int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    cleanup_fd int fd = open(path, flags, 0600);
+    struct stat st;
+
+    if (fd < 0 && errno == ELOOP)
+        return err_set(e, ELOOP, "console log %s is a symbolic link: name the file itself", path);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_errno(e, "open console log %s", path);
+    if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
+        return err_set(e, EINVAL, "console log %s is neither a regular file nor a fifo", path);
+    return take_fd(&fd);
+}
+
+/* The log for those who only read it, -1 for a fifo: its bytes are its reader's. */
+static int reopen_console(int fd)
+{
+    char path[64];
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return -1;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+}
+
 static int listen_at(const struct store *store, const char *name, int type, struct err *e)
 {
     char path[PATH_MAX];
@@ -153,11 +180,12 @@ static int launch_open(struct launch *l, const struct config *c, const struct st
     if (l->log < 0)
         return l->log;
     if (c->console_log) {
-        l->console = open(c->console_log,
-                          O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
+        l->console = sandbox_open_console(c->console_log, e);
+        if (l->console < 0)
+            return l->console;
         /* last words are looked for under the usual name */
-        if (l->console < 0 || symlinkat(c->console_log, store->dir, CONSOLE_LOG) < 0)
-            return err_errno(e, "open console log %s", c->console_log);
+        if (symlinkat(c->console_log, store->dir, CONSOLE_LOG) < 0)
+            return err_errno(e, "link to console log %s", c->console_log);
     } else {
         l->console = open_log(store, CONSOLE_LOG, e);
         if (l->console < 0)
@@ -308,7 +336,7 @@ int sandbox_start(const struct config *c, const struct sandbox_files *files,
     if (r == 0) {
         state->phase[PHASE_VMM] = monotonic_ns();
         sb.ready = take_fd(&l.ready[0]);
-        sb.console = take_fd(&l.console);
+        sb.console = reopen_console(l.console);
         *out = sb;
     } else {
         spawned_done(&sb.vmm);

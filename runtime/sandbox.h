@@ -24,10 +24,16 @@ struct sandbox_files {
 int sandbox_open_files(const struct config *c, struct sandbox_files *out, struct err *e) must_check;
 void sandbox_close_files(struct sandbox_files *f);
 
+/*
+ * Opens (makes) a console log that the user named. Only a regular file or a fifo is taken, no link:
+ * whatever else lies at that path is neither written to nor waited for.
+ */
+int sandbox_open_console(const char *path, struct err *e) must_check;
+
 struct sandbox {
     struct spawned vmm, fs;
     int ready;   /* seqpacket: the VMM sends the agent's connection here */
-    int console; /* the guest's last words, readable */
+    int console; /* the guest's last words, for reading alone; -1 when a fifo takes them away */
 };
 #define SANDBOX_INIT                                                                               \
     {                                                                                              \
