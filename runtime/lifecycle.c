@@ -272,9 +272,9 @@ static void call_off(const struct process *creator)
 static void interrupt(const struct store *store)
 {
     struct state state = STATE_INIT;
-    struct err ignored = ERR_INIT;
+    struct err damage = ERR_INIT, ignored = ERR_INIT;
 
-    if (store_load(store, &state, &ignored) < 0)
+    if (store_load_forced(store, &state, &damage, &ignored) < 0)
         return;
     if (!state.complete)
         call_off(&state.creator);
@@ -283,13 +283,29 @@ static void interrupt(const struct store *store)
     state_done(&state);
 }
 
+/* The state does not say all: a VM that it does not name is asked to end by its own socket. */
+static int load_forced(const struct store *store, struct state *state, struct err *warning,
+                       struct err *e)
+{
+    struct err damage = ERR_INIT, ignored = ERR_INIT;
+    int r = store_load_forced(store, state, &damage, e);
+
+    if (r < 0 || damage.code == 0)
+        return r;
+    if (!process_alive(&state->vmm))
+        (void)!client_control(store->path, CONTROL_STOP, NULL, &ignored);
+    err_set(warning, damage.code,
+            "deleted without a whole state, its cgroup on the host may be left: %s", damage.msg);
+    return 0;
+}
+
 static int delete_locked(struct store *store, const char *id, bool force, struct err *warning,
                          struct err *e)
 {
     struct state state = STATE_INIT;
     struct err no_spec = ERR_INIT;
     struct spec *spec = NULL;
-    int r = store_load(store, &state, e);
+    int r = force ? load_forced(store, &state, warning, e) : store_load(store, &state, e);
 
     if (r < 0)
         return r;

@@ -282,24 +282,67 @@ static int parse(const json_t *j, struct state *s, struct err *e)
     return 0;
 }
 
+static int begin(const struct store *store, struct state *s, struct err *e)
+{
+    *s = (struct state){.id = strdup(store->id), .annotations = json_object()};
+    if (s->id && s->annotations)
+        return 0;
+    state_done(s);
+    return err_set(e, ENOMEM, "read %s: out of memory", store->path);
+}
+
 int store_load(const struct store *store, struct state *out, struct err *e)
 {
-    struct state s = {.id = strdup(store->id), .annotations = json_object()};
+    struct state s;
     json_t *j = NULL;
-    int r;
+    int r = begin(store, &s, e);
 
-    if (!s.id || !s.annotations) {
-        state_done(&s);
-        return err_set(e, ENOMEM, "read %s: out of memory", store->path);
-    }
+    if (r < 0)
+        return r;
     r = json_load_file_at(store->dir, STATE_FILE, &j, e);
     if (r == 0)
         r = parse(j, &s, e);
     json_decref(j);
     if (r < 0 && r != -ENOENT) {
         state_done(&s);
-        return err_wrap(e, "%s/" STATE_FILE, store->path);
+        err_wrap(e, "%s/" STATE_FILE, store->path);
+        return r == -ENOMEM || r == -EACCES
+                   ? r
+                   : err_set(e, -r, "%s (bulkhead delete --force removes the container)", e->msg);
     }
     *out = s;
     return 0;
+}
+
+/* Each by itself: what cannot be read stays as it is in an empty state. */
+static void salvage(const json_t *j, struct state *s)
+{
+    struct err ignored = ERR_INIT;
+
+    (void)!get_string(j, "bundle", &s->bundle, &ignored);
+    (void)!get_string(j, "rootfs", &s->rootfs, &ignored);
+    (void)!get_string(j, "cgroup", &s->cgroup, &ignored);
+    (void)!json_get_bool(j, "", "cgroup_made", &s->cgroup_made, &ignored);
+    (void)!json_get_bool(j, "", "complete", &s->complete, &ignored);
+    (void)!get_process(j, "creator", &s->creator, &ignored);
+    (void)!get_process(j, "shim", &s->shim, &ignored);
+    (void)!get_process(j, "vmm", &s->vmm, &ignored);
+    (void)!get_process(j, "fs", &s->fs, &ignored);
+    (void)!get_execs(j, s, &ignored);
+}
+
+int store_load_forced(const struct store *store, struct state *out, struct err *damage,
+                      struct err *e)
+{
+    struct err ignored = ERR_INIT;
+    json_t *j = NULL;
+    int r = store_load(store, out, damage);
+
+    if (r == 0)
+        return 0;
+    r = begin(store, out, e);
+    if (r == 0 && json_load_file_at(store->dir, STATE_FILE, &j, &ignored) == 0)
+        salvage(j, out);
+    json_decref(j);
+    return r;
 }

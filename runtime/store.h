@@ -87,6 +87,13 @@ void store_unlock(struct store *s);
 void store_close(struct store *s); /* and unlocks */
 
 int store_load(const struct store *store, struct state *out, struct err *e) must_check;
+/*
+ * For delete --force: takes what can be read of a state.json that is damaged or of another version,
+ * identities of processes and the cgroup above all. damage: what store_load would have said, code 0
+ * = nothing.
+ */
+int store_load_forced(const struct store *store, struct state *out, struct err *damage,
+                      struct err *e) must_check;
 int store_save(const struct store *store, const struct state *s, struct err *e) must_check;
 /* Removes directory and all, state.json last. */
 int store_remove(struct store *s, struct err *e) must_check;

@@ -168,6 +168,52 @@ static void broken_state_is_an_error(void **state)
     store_close(&s);
 }
 
+static struct err forced(const struct store *s, const char *text, struct state *out)
+{
+    struct err damage = ERR_INIT, e = ERR_INIT;
+
+    assert_int_equal(io_replace_file(s->dir, "state.json", 0600, text, strlen(text), &e), 0);
+    assert_int_equal(store_load_forced(s, out, &damage, &e), 0);
+    assert_string_equal(out->id, s->id);
+    return damage;
+}
+
+/* delete --force takes what there is: each identity counts, whatever the next one looks like. */
+static void broken_state_is_read_by_force(void **state)
+{
+    struct fixture *f = *state;
+    struct store s = claim(f->root, "c1");
+    struct state out = STATE_INIT;
+    struct err damage = forced(&s, "{", &out);
+
+    assert_non_null(strstr(damage.msg, "delete --force removes"));
+    assert_int_equal(out.vmm.pid, 0);
+    assert_null(out.cgroup);
+    state_done(&out);
+
+    damage =
+        forced(&s,
+               "{\"version\": 2, \"bundle\": 5, \"cgroup\": \"/a/b\", \"cgroup_made\": true,"
+               " \"shim\": 3, \"vmm\": {\"pid\": 7, \"start\": 8},"
+               " \"execs\": [{\"id\": \"x\", \"shim\": {\"pid\": 9, \"start\": 1}}, {\"id\": 5}]}",
+               &out);
+    assert_non_null(strstr(damage.msg, "another version"));
+    assert_string_equal(out.cgroup, "/a/b");
+    assert_true(out.cgroup_made);
+    assert_int_equal(out.shim.pid, 0);
+    assert_int_equal(out.vmm.pid, 7);
+    assert_int_equal(out.vmm.start, 8);
+    assert_int_equal(out.nexecs, 1);
+    assert_int_equal(out.execs[0].shim.pid, 9);
+    state_done(&out);
+
+    damage = forced(&s, "{\"version\": 1, \"complete\": true}", &out);
+    assert_int_equal(damage.code, 0);
+    assert_true(out.complete);
+    state_done(&out);
+    store_close(&s);
+}
+
 static void a_directory_without_state_is_a_stopped_container(void **state)
 {
     struct fixture *f = *state;
@@ -311,6 +357,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_id_is_claimed_once, setup, teardown),
         cmocka_unit_test_setup_teardown(state_survives_the_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(broken_state_is_an_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(broken_state_is_read_by_force, setup, teardown),
         cmocka_unit_test_setup_teardown(a_directory_without_state_is_a_stopped_container, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_removed_container_is_gone_for_those_who_waited, setup,
