@@ -43,7 +43,7 @@ static json_t *hello(void)
         n = CPU_COUNT(&cpus);
     return json_pack("{s:s, s:s, s:I, s:I, s:i}", "agent", BULKHEAD_VERSION, "kernel", u.release,
                      "boot_ns", (json_int_t)agent_now_ns(), "memory",
-                     (json_int_t)((uint64_t)si.totalram * si.mem_unit), "cpus", n);
+                     (json_int_t)si.totalram * (json_int_t)si.mem_unit, "cpus", n);
 }
 
 int agent_add_conn(struct agent *a, int fd, bool greet, struct err *e)

@@ -340,7 +340,7 @@ static int collect(int parent, const char *name, int fd, void *arg)
     (void)name;
     if (!in)
         return 0; /* a threaded cgroup has none to tell */
-    f = -1;
+    (void)take_fd(&f);
     while (fgets(line, sizeof(line), in) && p->n < CGROUP_PIDS_MAX) {
         if (p->n == p->cap) {
             size_t cap = p->cap ? p->cap * 2 : 64;

@@ -369,6 +369,7 @@ _Noreturn void child_main(struct child *c)
         if (nulls & 1u << i)
             dup2(c->null_fd, i);
     }
-    r = run(c, keep, program, &e);
+    if (run(c, keep, program, &e) >= 0)
+        err_set(&e, EIO, "execve returned");
     die(c, &e);
 }

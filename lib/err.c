@@ -1,4 +1,5 @@
 /* Error values: formatting only. Messages that do not fit are cut, never overrun. */
+#define BULKHEAD_ERR_C
 #include "lib/err.h"
 
 #include <errno.h>
