@@ -12,6 +12,7 @@ make_work() {
     WORK=$(mktemp -d /tmp/bulkhead-test-XXXXXX)
     ROOT=$WORK/state
     BUNDLE=$WORK/bundle
+    FOREIGN=$(foreign)
 }
 
 make_bundle() {
@@ -63,16 +64,35 @@ wait_text() {
     until grep -q -- "$2" "$1" 2>/dev/null; do sleep 0.05; done
 }
 
+# Bulkhead's processes on this machine
+processes() {
+    find /proc/[0-9]*/exe -maxdepth 0 \( -lname '*/bulkhead' -o -lname '*/bulkhead-vmm*' -o -lname '*/bulkhead-fs*' \
+        -o -lname '*/bulkhead-shim*' \) -printf 'process %h: %l\n' 2>/dev/null || true # some end meanwhile
+}
+
+cgroups() {
+    find /sys/fs/cgroup -type d -path '*bulkhead*' -printf 'cgroup: %p\n' 2>/dev/null
+}
+
+# Containers that run here and are not of these tests: programs of another build tree, cgroups in use. What a test left is not among
+# them, for the programs are ours, and a cgroup without them is empty.
+foreign() {
+    local line others
+    others=$(processes | grep -vF ": $(realpath "$BULKHEAD_BUILD")/") || return 0
+    echo "$others"
+    cgroups | while read -r line; do
+        ! grep -qs 'populated 1' "${line#cgroup: }/cgroup.events" || echo "$line"
+    done
+}
+
 # What is left of ours: processes, mounts, cgroups, state, sockets. Prints it; succeeds when there is nothing.
 leftovers() {
-    local found=''
-    found+=$(for exe in /proc/[0-9]*/exe; do
-        target=$(readlink "$exe" 2>/dev/null) || continue
-        case $target in */bulkhead | */bulkhead-vmm* | */bulkhead-fs* | */bulkhead-shim*) echo "process ${exe//[!0-9]/}: $target" ;; esac
-    done)
-    found+=$(grep -E "$WORK" /proc/self/mounts | sed 's/^/mount: /')
-    found+=$(find /sys/fs/cgroup -type d -path '*bulkhead*' -printf 'cgroup: %p\n' 2>/dev/null)
-    [ ! -d "$ROOT" ] || found+=$(find "$ROOT" -mindepth 1 -printf 'state: %p\n')
+    local found
+    found=$(
+        { processes; cgroups; } | grep -vxF -- "$FOREIGN"
+        grep -F "$WORK" /proc/self/mounts | sed 's/^/mount: /'
+        [ ! -d "$ROOT" ] || find "$ROOT" -mindepth 1 -printf 'state: %p\n'
+    ) || true
     [ -z "$found" ] || {
         printf 'left behind:\n%s\n' "$found"
         return 1
