@@ -47,11 +47,6 @@ void log_close(void)
     state.fd = -1;
 }
 
-int log_fd(void)
-{
-    return state.fd;
-}
-
 /* Escapes msg as the inside of a quoted string, JSON's way (Go's %q agrees on what matters). */
 static void add_quoted(struct strbuf *b, const char *msg)
 {

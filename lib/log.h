@@ -19,8 +19,6 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
  */
 int log_open(const char *path, bool json, enum log_level level, struct err *e) must_check;
 void log_close(void);
-/* The descriptor of the log file, -1 when there is none. */
-int log_fd(void);
 
 void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #define log_error(...)   log_at(LOG_LEVEL_ERROR, __VA_ARGS__)

@@ -99,6 +99,7 @@ void store_unlock(struct store *s)
 int store_create(const char *root, const char *id, struct store *out, struct err *e)
 {
     struct store s = STORE_INIT;
+    bool made = false;
     int r = store_check_id(id, e);
 
     if (r == 0)
@@ -112,6 +113,7 @@ int store_create(const char *root, const char *id, struct store *out, struct err
                             : err_errno(e, "mkdir %s", s.path);
         goto fail;
     }
+    made = true;
     s.dir = open(s.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (s.dir < 0) {
         r = err_errno(e, "open %s", s.path);
@@ -123,6 +125,8 @@ int store_create(const char *root, const char *id, struct store *out, struct err
     *out = s;
     return 0;
 fail:
+    if (made && r != -ENOENT) /* that one has gone, and the name may be another's by now */
+        (void)rmdir(s.path);
     store_close(&s);
     return r;
 }
