@@ -11,6 +11,7 @@
 #include "lib/io.h"
 #include "lib/str.h"
 #include "runtime/cancel.h"
+#include "runtime/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -74,16 +75,6 @@ struct child_setup {
     pid_t parent;
 };
 
-static void child_signals(void)
-{
-    sigset_t none;
-
-    for (int i = 1; i < NSIG; i++)
-        signal(i, SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* Makes `fds[i]` descriptor i, for all three at once; the sources are all above 2. */
 static int child_stdio(const struct child_setup *c)
 {
@@ -101,7 +92,7 @@ static void child_run(const struct child_setup *c)
     int code[2] = {0, 0}; /* errno; 1 = it was chdir */
 
     setpgid(0, 0);
-    child_signals();
+    spawn_reset_signals();
     /* a hook does not outlive the call that runs it */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != c->parent)
         _exit(127);

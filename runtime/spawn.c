@@ -19,13 +19,22 @@
 
 #define CHILD_FAILED 126
 
-static void reset_signals(void)
+void spawn_reset_signals(void)
 {
-    struct sigaction dfl = {.sa_handler = SIG_DFL};
+    /*
+     * The kernel's structure and call, since libc hides the signals that it uses itself (32, 33)
+     * from sigaction, while its posix_spawn leaves them ignored. All zero is SIG_DFL.
+     */
+    struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        unsigned long mask;
+    } dfl = {0};
     sigset_t none;
 
     for (int sig = 1; sig < NSIG; sig++)
-        (void)sigaction(sig, &dfl, NULL);
+        (void)syscall(SYS_rt_sigaction, sig, &dfl, NULL, sizeof(dfl.mask));
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -46,7 +55,7 @@ static _Noreturn void child(const struct spawn *s, int gate, int null_fd)
 
     if (read(gate, &word, 1) != 1)
         _exit(CHILD_FAILED);
-    reset_signals();
+    spawn_reset_signals();
     setsid();
     umask(077);
     if (chdir("/") == 0 && place_stdio(s, null_fd) == 0 &&

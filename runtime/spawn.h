@@ -30,6 +30,9 @@ struct spawned {
         .pidfd = -1, .gate = -1                                                                    \
     }
 
+/* Default action for every signal, none blocked: for a child between fork and exec. */
+void spawn_reset_signals(void);
+
 int spawn_held(const struct spawn *s, struct spawned *out, struct err *e) must_check;
 /* Lets it exec; fails with the reason when exec does. */
 int spawn_release(const char *program, struct spawned *p, struct err *e) must_check;
