@@ -31,9 +31,9 @@ int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 
 #if defined(__clang_analyzer__) && !defined(BULKHEAD_ERR_C)
 /* An analyser sees one file at a time: tell it that these never return 0. */
 #include <errno.h>
-#define err_set(e, code, ...) ((void)(e), -(code))
-#define err_errno(e, ...)     ((void)(e), -EIO)
-#define err_wrap(e, ...)      ((void)(e), -EIO)
+#define err_set(e, code, ...) ((err_set)(e, code, __VA_ARGS__), -(code))
+#define err_errno(e, ...)     ((err_errno)(e, __VA_ARGS__), -EIO)
+#define err_wrap(e, ...)      ((err_wrap)(e, __VA_ARGS__), -EIO)
 #endif
 
 #endif
