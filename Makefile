@@ -59,7 +59,7 @@ check: packages-build packages-kernel packages-bundle packages-kvm-host packages
 check-static check-unit check-host check-kvm: check-%: packages-build packages-check ## one stage of `make check`
 	+$(Q)tests/check $(BUILD) $*
 
-bench: programs guest ## sizes, counts and times, each beside a peer
+bench: packages-build packages-kernel packages-bundle packages-kvm-host packages-check programs guest ## sizes, counts and times, each beside a peer
 	$(Q)tests/bench/run $(BUILD)
 
 format: ## clang-format over all C files
