@@ -19,16 +19,7 @@
 #include <sys/socket.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
-
-uint64_t agent_now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static json_t *hello(void)
 {
@@ -42,7 +33,7 @@ static json_t *hello(void)
     if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
         n = CPU_COUNT(&cpus);
     return json_pack("{s:s, s:s, s:I, s:I, s:i}", "agent", BULKHEAD_VERSION, "kernel", u.release,
-                     "boot_ns", (json_int_t)agent_now_ns(), "memory",
+                     "boot_ns", (json_int_t)monotonic_ns(), "memory",
                      (json_int_t)si.totalram * (json_int_t)si.mem_unit, "cpus", n);
 }
 

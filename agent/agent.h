@@ -8,6 +8,7 @@
 #ifndef BULKHEAD_AGENT_AGENT_H
 #define BULKHEAD_AGENT_AGENT_H
 
+#include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/loop.h"
 #include "lib/names.h"
@@ -64,7 +65,5 @@ int agent_add_conn(struct agent *a, int fd, bool hello, struct err *e) must_chec
 /* Until the sandbox ends (cfg.ends), loop_stop, or the loop itself fails. */
 int agent_run(struct agent *a, struct err *e) must_check;
 void agent_done(struct agent *a);
-
-uint64_t agent_now_ns(void); /* CLOCK_MONOTONIC */
 
 #endif

@@ -185,6 +185,7 @@ static int build(struct container *c, const json_t *body, struct reply_to to, st
     if (r < 0)
         return r;
     c->init->reply = to;
+    c->init->creator = to.conn;
     r = process_spawn(c->init, e);
     if (r < 0)
         c->init->reply.conn = NULL;

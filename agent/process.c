@@ -227,7 +227,7 @@ static void exited(struct process *p, const siginfo_t *info)
     struct err e = ERR_INIT;
 
     p->pid = 0;
-    p->exit_ns = agent_now_ns();
+    p->exit_ns = monotonic_ns();
     if (info->si_code == CLD_EXITED) {
         p->status = info->si_status;
     } else {

@@ -38,6 +38,7 @@ struct process {
     int stdio[3]; /* our ends until a stream takes them: stdin's write end, the outputs' read ends;
                      terminal: the master in [0] */
     struct relay *relays[3];
+    struct conn *creator;  /* who asked for it, until somebody has attached or this one is gone */
     struct conn *attached;
     bool was_attached;
     int status, signal;

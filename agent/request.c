@@ -164,6 +164,7 @@ static int do_process_create(struct request *q, struct err *e)
         r = process_read_seccomp(p, q->body, e);
     if (r >= 0) {
         p->reply = q->to;
+        p->creator = q->conn;
         r = process_spawn(p, e);
     }
     if (r < 0) {
@@ -206,7 +207,7 @@ static int do_process_signal(struct request *q, struct err *e)
 {
     bool all = false;
     int64_t sig;
-    int r = json_get_i64(q->body, "", "signal", 1, SIGRTMAX, &sig, e);
+    int r = json_get_i64(q->body, "", "signal", 0, SIGRTMAX, &sig, e);
 
     if (r == 0)
         return err_set(e, EINVAL, "signal is missing");
@@ -229,6 +230,7 @@ static int do_process_attach(struct request *q, struct err *e)
         return err_set(e, EBUSY, "process \"%s\" has been attached to", p->id);
     p->attached = q->conn;
     p->was_attached = true;
+    p->creator = NULL;
     reply_ok(&q->to, NULL);
     process_try_exit(p);
     return 0;
@@ -340,14 +342,16 @@ static void forget(struct reply_to *to, const struct conn *c)
 
 /*
  * Nothing may point to a closed connection. Whoever attached to a process and goes away takes the
- * process along; whoever asked for a container or process and cannot hear the answer, too.
+ * process along; so does whoever asked for one and goes away before somebody has attached to it.
  */
 void request_conn_gone(struct conn *gone)
 {
     for (struct container *c = gone->agent->containers; c; c = c->next) {
         for (struct process *p = c->processes; p; p = p->next) {
-            if (p->attached == gone || (p->reply.conn == gone && p->state == PROCESS_CREATING))
+            if (p->attached == gone || p->creator == gone)
                 process_kill(p);
+            if (p->creator == gone)
+                p->creator = NULL;
             if (p->attached == gone)
                 p->attached = NULL;
             forget(&p->reply, gone);

@@ -291,7 +291,7 @@ static void on_sync_end(struct process *p)
     if (p->state != PROCESS_STARTING)
         return; /* it died: SIGCHLD will say how */
     p->state = PROCESS_RUNNING;
-    reply_ok(&p->reply, json_pack("{s:I}", "ns", (json_int_t)agent_now_ns()));
+    reply_ok(&p->reply, json_pack("{s:I}", "ns", (json_int_t)monotonic_ns()));
 }
 
 void process_read_sync(struct process *p)

@@ -100,7 +100,7 @@ json_t *cgroup_stats(int fd)
     add_number(pids, "current", fd, "pids.current");
     add_number(pids, "max", fd, "pids.max");
     return json_pack("{s:o, s:o, s:o, s:o, s:I}", "cpu", flat_keyed(fd, "cpu.stat"), "memory",
-                     memory, "pids", pids, "io", io_stat(fd), "ns", (json_int_t)agent_now_ns());
+                     memory, "pids", pids, "io", io_stat(fd), "ns", (json_int_t)monotonic_ns());
 }
 
 /* cmdline with blanks for NULs, or the kernel's name in brackets; only ASCII, to be valid JSON. */

@@ -3,6 +3,7 @@
 #include "lib/proto.h"
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
 
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define MESSAGE_MAX 400 /* bytes of an agent's error message that we repeat */
 
@@ -147,20 +147,12 @@ int proto_send(int fd, uint16_t type, uint32_t id, const json_t *body, struct er
     return 0;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* Reads exactly len bytes before the deadline (-1 = none). */
 static int recv_exactly(int fd, char *buf, size_t len, int64_t deadline, struct err *e)
 {
     while (len) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        int64_t left = deadline < 0 ? -1 : deadline - now_ms();
+        int64_t left = deadline < 0 ? -1 : deadline - monotonic_ms();
         ssize_t n;
         int r;
 
@@ -186,7 +178,7 @@ static int recv_exactly(int fd, char *buf, size_t len, int64_t deadline, struct 
 
 int proto_recv(int fd, int timeout_ms, struct proto_frame *out, struct err *e)
 {
-    int64_t deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+    int64_t deadline = timeout_ms < 0 ? -1 : monotonic_ms() + timeout_ms;
     cleanup_free char *body = NULL;
     char raw[PROTO_HEAD_LEN];
     struct frame_head h;

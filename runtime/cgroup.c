@@ -10,6 +10,7 @@
 #include "runtime/cgroup.h"
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
 #include "lib/path.h"
 #include "lib/str.h"
@@ -32,14 +33,6 @@
 #define CREATE_TRIES    8
 
 static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* Opens the root of the v2 hierarchy. */
 static int open_root(struct err *e)
@@ -261,7 +254,7 @@ static int wait_event(int dir, const char *key, int want, int64_t deadline)
         return errno == ENOENT ? -ENODEV : -errno;
     for (;;) {
         struct pollfd p = {.fd = fd, .events = POLLPRI};
-        int64_t left = deadline - now_ms();
+        int64_t left = deadline - monotonic_ms();
         int v = read_event(fd, key);
 
         if (v < 0 || v == want)
@@ -328,7 +321,7 @@ static void remove_default_parent(const char *path, int root)
 
 static int destroy(const char *path, int root, struct err *e)
 {
-    int64_t deadline = now_ms() + KILL_WAIT_MS;
+    int64_t deadline = monotonic_ms() + KILL_WAIT_MS;
     const struct timespec pause = {0, 1000000};
 
     for (;;) {
@@ -339,7 +332,7 @@ static int destroy(const char *path, int root, struct err *e)
             return 0;
         if (r == 0 && unlinkat(root, path + strspn(path, "/"), AT_REMOVEDIR) < 0)
             r = err_errno(e, "remove it");
-        if (r != -EBUSY || now_ms() >= deadline)
+        if (r != -EBUSY || monotonic_ms() >= deadline)
             return r == -ENOENT ? 0 : r;
         nanosleep(&pause, NULL); /* a process or a child came in between: once more */
     }
@@ -376,7 +369,7 @@ int cgroup_freeze(const char *path, bool frozen, struct err *e)
     r = io_write_file(dir, "cgroup.freeze", frozen ? "1" : "0", e);
     if (r < 0)
         return err_wrap(e, "cgroup %s", path);
-    r = wait_event(dir, "frozen ", frozen, now_ms() + FREEZE_WAIT_MS);
+    r = wait_event(dir, "frozen ", frozen, monotonic_ms() + FREEZE_WAIT_MS);
     if (r < 0)
         return err_set(e, -r, "cgroup %s does not become %s: %s", path,
                        frozen ? "frozen" : "thawed", strerror(-r));

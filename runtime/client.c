@@ -5,10 +5,10 @@
 #include "runtime/client.h"
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
 #include "lib/names.h"
 #include "lib/str.h"
-#include "runtime/process.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -20,20 +20,6 @@
 
 #define HANDSHAKE_MAX      64
 #define CONTROL_TIMEOUT_MS 10000
-#define NS_PER_MS          1000000ull
-
-static uint64_t end_of(int timeout_ms)
-{
-    return monotonic_ns() + (unsigned)timeout_ms * NS_PER_MS;
-}
-
-/* What is left of it, 0 = nothing. */
-static int left_ms(uint64_t end)
-{
-    uint64_t now = monotonic_ns();
-
-    return now >= end ? 0 : (int)((end - now) / NS_PER_MS) + 1;
-}
 
 /* Waits for input until `end` (monotonic ns). */
 static int wait_input(int fd, uint64_t end, const char *what, struct err *e)
@@ -54,7 +40,7 @@ static int wait_input(int fd, uint64_t end, const char *what, struct err *e)
 /* "OK <port>\n". Read byte by byte: what follows belongs to the connection. */
 static int read_handshake(int fd, int timeout_ms, struct err *e)
 {
-    uint64_t end = end_of(timeout_ms);
+    uint64_t end = deadline_ns((unsigned)timeout_ms);
     char line[HANDSHAKE_MAX];
 
     for (size_t n = 0; n < sizeof line - 1; n++) {
@@ -97,7 +83,7 @@ int client_connect(const char *dir, int timeout_ms, struct err *e)
 int client_call(const char *dir, uint16_t type, json_t *body_taken, int timeout_ms,
                 json_t **reply_out, struct err *e)
 {
-    uint64_t end = end_of(timeout_ms);
+    uint64_t end = deadline_ns((unsigned)timeout_ms);
     cleanup_fd int fd = client_connect(dir, timeout_ms, e);
 
     if (fd < 0) {
@@ -110,7 +96,7 @@ int client_call(const char *dir, uint16_t type, json_t *body_taken, int timeout_
 int client_stream(const char *dir, const char *id, const char *process, int stream, int timeout_ms,
                   struct err *e)
 {
-    uint64_t end = end_of(timeout_ms);
+    uint64_t end = deadline_ns((unsigned)timeout_ms);
     cleanup_fd int fd = client_connect(dir, timeout_ms, e);
 
     if (fd < 0)
@@ -136,7 +122,7 @@ int client_control(const char *dir, enum control_op op, struct control_reply *re
         return err_wrap(e, "reach the VMM");
     if (send(fd, &request, sizeof request, MSG_NOSIGNAL) != sizeof request)
         return err_errno(e, "reach the VMM");
-    int r = wait_input(fd, end_of(CONTROL_TIMEOUT_MS), "the VMM", e);
+    int r = wait_input(fd, deadline_ns(CONTROL_TIMEOUT_MS), "the VMM", e);
     if (r < 0)
         return r;
     if (recv(fd, &reply, sizeof reply, 0) != sizeof reply || reply.version != PLAN_VERSION)

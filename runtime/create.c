@@ -42,7 +42,6 @@
  */
 #define CREATE_MS 200000
 #define HOOKED_MS 30000
-#define NS_PER_MS 1000000ull
 
 struct creation {
     const struct runtime *rt;
@@ -264,15 +263,10 @@ static int make_host_side(struct creation *c, struct err *warning, struct err *e
 static int run_hooks(struct creation *c, struct err *e)
 {
     static const enum spec_hook_kind kinds[] = {HOOK_PRESTART, HOOK_CREATE_RUNTIME};
-    json_t *j = state_json(&c->state, STATUS_CREATING, NULL);
-    cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 
-    json_decref(j);
-    if (!text)
-        return err_set(e, ENOMEM, "hooks: out of memory");
     c->hooks_ran = true;
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-        if (hooks_run(&c->spec->hooks, kinds[i], c->bundle, text, e) < 0)
+        if (hooks_run_for(&c->spec->hooks, kinds[i], &c->state, STATUS_CREATING, e) < 0)
             return -e->code;
     return 0;
 }
@@ -282,29 +276,23 @@ static int run_hooks(struct creation *c, struct err *e)
 static void set_end(struct creation *c)
 {
     uint64_t usual = c->state.phase[PHASE_BEGIN] + CREATE_MS * NS_PER_MS;
-    uint64_t least = monotonic_ns() + HOOKED_MS * NS_PER_MS;
+    uint64_t least = deadline_ns(HOOKED_MS);
 
     c->end = usual > least ? usual : least;
-}
-
-static int left_ms(const struct creation *c)
-{
-    uint64_t now = monotonic_ns();
-
-    return now >= c->end ? 0 : (int)((c->end - now) / NS_PER_MS);
 }
 
 static int make_guest_side(struct creation *c, json_t *body_taken, struct err *e)
 {
     /* the agent's own call carries the first requests, and is then the shim's for good */
-    if (proto_call(c->control, PROTO_CONTAINER_CREATE, body_taken, left_ms(c), NULL, e) < 0)
+    if (proto_call(c->control, PROTO_CONTAINER_CREATE, body_taken, left_ms(c->end), NULL, e) < 0)
         return -e->code;
     c->state.phase[PHASE_CREATED] = monotonic_ns();
     if (proto_call(c->control, PROTO_PROCESS_ATTACH,
-                   json_pack("{s:s, s:s}", "id", c->id, "process", ""), left_ms(c), NULL, e) < 0)
+                   json_pack("{s:s, s:s}", "id", c->id, "process", ""), left_ms(c->end), NULL,
+                   e) < 0)
         return -e->code;
     for (int i = 0; i < (c->spec->process.terminal ? 1 : 3); i++) {
-        c->streams[i] = client_stream(c->store.path, c->id, "", i, left_ms(c), e);
+        c->streams[i] = client_stream(c->store.path, c->id, "", i, left_ms(c->end), e);
         if (c->streams[i] < 0)
             return c->streams[i];
     }
@@ -316,7 +304,7 @@ static int enter_guest(struct creation *c, json_t *body_taken, struct err *e)
     json_t *hello = NULL;
 
     set_end(c);
-    c->control = sandbox_wait(&c->sandbox, &c->store, left_ms(c), &hello, e);
+    c->control = sandbox_wait(&c->sandbox, &c->store, left_ms(c->end), &hello, e);
     if (c->control < 0) {
         json_decref(body_taken);
         return c->control;
@@ -381,13 +369,9 @@ static void undo(struct creation *c, struct err *e)
     shim_abort(&c->shim);
     if (c->store.dir >= 0 && container_destroy(&c->store, &c->state, &more) < 0)
         err_set(e, e->code, "%s; and cleaning up failed: %s", e->msg, more.msg);
-    if (c->hooks_ran) {
-        json_t *j = state_json(&c->state, STATUS_STOPPED, NULL);
-        cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-        json_decref(j);
-        if (text && hooks_run(&c->spec->hooks, HOOK_POSTSTOP, c->bundle, text, &more) < 0)
-            err_set(e, e->code, "%s; and %s", e->msg, more.msg);
-    }
+    if (c->hooks_ran &&
+        hooks_run_for(&c->spec->hooks, HOOK_POSTSTOP, &c->state, STATUS_STOPPED, &more) < 0)
+        err_set(e, e->code, "%s; and %s", e->msg, more.msg);
 }
 
 static void creation_done(struct creation *c)

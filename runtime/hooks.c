@@ -8,6 +8,7 @@
 #include "runtime/hooks.h"
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/io.h"
 #include "lib/str.h"
 #include "runtime/cancel.h"
@@ -23,7 +24,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
+#include <unistd.h>
 
 #define TAIL_MAX    256 /* bytes of a hook's output shown in the error */
 #define DRAIN_READS 32  /* at one go, so that a flood cannot keep us from the clock */
@@ -111,14 +112,6 @@ static void child_run(const struct child_setup *c)
 
 /* --- the parent ------------------------------------------------------------------------------- */
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* A descriptor above 3, so that the child can dup2 onto 0..3 in any order. */
 static int lift(int *fd)
 {
@@ -192,13 +185,13 @@ static void drain(int *fd, struct tail *tail)
  */
 static int wait_for(pid_t pid, int pidfd, int *output, int timeout_s, struct tail *tail)
 {
-    int64_t end = timeout_s ? now_ms() + (int64_t)timeout_s * 1000 : 0;
+    int64_t end = timeout_s ? monotonic_ms() + (int64_t)timeout_s * 1000 : 0;
     bool late = false;
     int status;
 
     for (;;) {
         struct pollfd p[2] = {{pidfd, POLLIN, 0}, {*output, POLLIN, 0}};
-        int64_t left = timeout_s ? end - now_ms() : -1;
+        int64_t left = timeout_s ? end - monotonic_ms() : -1;
 
         if (timeout_s && left <= 0) {
             late = true;
@@ -316,4 +309,15 @@ int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, const char *
             return err_wrap(e, "%s hook %.150s", spec_hook_names[kind], h->list[kind][i].path);
     }
     return 0;
+}
+
+int hooks_run_for(const struct spec_hooks *h, enum spec_hook_kind kind, const struct state *state,
+                  enum status status, struct err *e)
+{
+    const char *cwd = access(state->bundle, X_OK) == 0 ? state->bundle : "/";
+    json_t *j = state_json(state, status, NULL);
+    cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+
+    json_decref(j);
+    return text ? hooks_run(h, kind, cwd, text, e) : err_set(e, ENOMEM, "hooks: out of memory");
 }

@@ -3,6 +3,7 @@
 #define BULKHEAD_RUNTIME_HOOKS_H
 
 #include "lib/spec.h"
+#include "runtime/state.h"
 
 /*
  * Runs all hooks of one kind in order, each with only its own env, cwd = `cwd`, `state_json` on
@@ -11,5 +12,8 @@
  */
 int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, const char *cwd,
               const char *state_json, struct err *e) must_check;
+/* The same with what `state` says; cwd is its bundle, or / when that has gone. */
+int hooks_run_for(const struct spec_hooks *h, enum spec_hook_kind kind, const struct state *state,
+                  enum status status, struct err *e) must_check;
 
 #endif

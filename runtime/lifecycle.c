@@ -64,20 +64,6 @@ static json_t *target(const char *id)
     return json_pack("{s:s, s:s}", "id", id, "process", "");
 }
 
-static int run_hooks(const struct state *state, enum status status, const struct spec *spec,
-                     enum spec_hook_kind kind, struct err *e)
-{
-    json_t *j = state_json(state, status, NULL);
-    cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-
-    json_decref(j);
-    if (!text)
-        return err_set(e, ENOMEM, "hooks: out of memory");
-    /* the bundle may be gone by now */
-    return hooks_run(&spec->hooks, kind, access(state->bundle, X_OK) == 0 ? state->bundle : "/",
-                     text, e);
-}
-
 /* --- start ------------------------------------------------------------------------------------ */
 
 static int check_startable(const struct state *state, struct err *e)
@@ -128,7 +114,7 @@ int container_start(const struct runtime *rt, const char *id, struct err *warnin
         r = spec_load(store.path, &spec, e);
     /* the specification: a failing poststart hook is a warning */
     if (r == 0)
-        (void)!run_hooks(&state, STATUS_RUNNING, spec, HOOK_POSTSTART, warning);
+        (void)!hooks_run_for(&spec->hooks, HOOK_POSTSTART, &state, STATUS_RUNNING, warning);
     spec_free(spec);
     close_both(&store, &state);
     return r;
@@ -315,7 +301,7 @@ static int delete_locked(struct store *store, const char *id, bool force, struct
         bool hooks = spec_load(store->path, &spec, &no_spec) == 0;
         r = container_destroy(store, &state, e);
         if (r == 0 && hooks)
-            (void)!run_hooks(&state, STATUS_STOPPED, spec, HOOK_POSTSTOP, warning);
+            (void)!hooks_run_for(&spec->hooks, HOOK_POSTSTOP, &state, STATUS_STOPPED, warning);
     }
     spec_free(spec);
     state_done(&state);

@@ -14,13 +14,10 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #define STAT_MAX     4096
 #define STAT_START   20 /* fields after "state", which is the first after the name */
 #define KILL_WAIT_MS 10000
-#define NS_PER_S     1000000000ull
-#define NS_PER_MS    1000000ull
 
 static int pidfd_open(pid_t pid)
 {
@@ -30,14 +27,6 @@ static int pidfd_open(pid_t pid)
 static int pidfd_signal(int pidfd, int sig)
 {
     return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
-}
-
-uint64_t monotonic_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
 /* State letter and start time of a pid. The name in the second field may hold anything. */
@@ -106,14 +95,12 @@ int process_signal(const struct process *p, int sig)
 
 int process_wait(int pidfd, int timeout_ms, int *status_out)
 {
-    uint64_t end = monotonic_ns() + (timeout_ms < 0 ? 0u : (unsigned)timeout_ms) * NS_PER_MS;
+    uint64_t end = deadline_ns(timeout_ms < 0 ? 0u : (unsigned)timeout_ms);
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
     siginfo_t info = {0};
 
     for (;;) {
-        uint64_t now = monotonic_ns();
-        int left = timeout_ms < 0 ? -1 : now >= end ? 0 : (int)((end - now) / NS_PER_MS) + 1;
-        int n = poll(&p, 1, left);
+        int n = poll(&p, 1, timeout_ms < 0 ? -1 : left_ms(end));
 
         if (n > 0)
             break;

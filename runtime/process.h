@@ -5,6 +5,7 @@
 #ifndef BULKHEAD_RUNTIME_PROCESS_H
 #define BULKHEAD_RUNTIME_PROCESS_H
 
+#include "lib/clock.h"
 #include "lib/err.h"
 
 #include <stdbool.h>
@@ -31,8 +32,5 @@ int process_signal(const struct process *p, int sig);
 int process_wait(int pidfd, int timeout_ms, int *status_out);
 /* SIGKILL, and waits for the end. A process that is gone is success. */
 int process_kill(const struct process *p, const char *what, struct err *e) must_check;
-
-/* CLOCK_MONOTONIC in nanoseconds. */
-uint64_t monotonic_ns(void);
 
 #endif

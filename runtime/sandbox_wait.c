@@ -15,7 +15,6 @@
 
 #define WORDS_READ   4096 /* of a log's end */
 #define WORDS_SHOWN  200
-#define NS_PER_MS    1000000ull
 #define VMM_GRACE_MS 500 /* for a VMM that closed its sockets to be gone */
 
 /* --- last words ---------------------------------------------------------------------------------
@@ -128,8 +127,8 @@ static int wait_connection(struct sandbox *s, uint64_t end, int timeout_ms, stru
     };
 
     for (;;) {
-        uint64_t now = monotonic_ns();
-        int n = now >= end ? 0 : poll(p, ARRAY_SIZE(p), (int)((end - now) / NS_PER_MS) + 1);
+        int n = poll(p, ARRAY_SIZE(p), left_ms(end));
+
         if (n < 0 && errno != EINTR)
             return err_errno(e, "wait for the VM");
         if (n == 0)
@@ -148,14 +147,13 @@ static int wait_connection(struct sandbox *s, uint64_t end, int timeout_ms, stru
 int sandbox_wait(struct sandbox *s, const struct store *store, int timeout_ms, json_t **hello_out,
                  struct err *e)
 {
-    uint64_t end = monotonic_ns() + (unsigned)timeout_ms * NS_PER_MS;
+    uint64_t end = deadline_ns((unsigned)timeout_ms);
     cleanup_fd int fd = wait_connection(s, end, timeout_ms, e);
     struct proto_frame f = {0};
     int r = fd;
 
     if (fd >= 0) {
-        uint64_t now = monotonic_ns();
-        r = proto_recv(fd, now >= end ? 0 : (int)((end - now) / NS_PER_MS), &f, e);
+        r = proto_recv(fd, left_ms(end), &f, e);
         if (r < 0)
             err_wrap(e, "the VM's agent");
         else if (f.type != PROTO_HELLO)

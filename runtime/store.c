@@ -96,38 +96,39 @@ void store_unlock(struct store *s)
     flock(s->dir, LOCK_UN);
 }
 
+/* Opens the directory at s->path, locked or not. */
+static int open_dir(struct store *s, bool lock, struct err *e)
+{
+    int r = 0;
+
+    s->dir = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (s->dir < 0)
+        r = errno == ENOENT ? err_set(e, ENOENT, STORE_NO_CONTAINER)
+                            : err_errno(e, "open %s", s->path);
+    return r == 0 && lock ? store_lock(s, e) : r;
+}
+
 int store_create(const char *root, const char *id, struct store *out, struct err *e)
 {
     struct store s = STORE_INIT;
-    bool made = false;
     int r = store_check_id(id, e);
 
     if (r == 0)
         r = path_mkdirs(root, 0711, e);
     if (r == 0)
         r = fill(&s, root, id, e);
-    if (r != 0)
-        goto fail;
-    if (mkdir(s.path, 0700) < 0) {
+    if (r == 0 && mkdir(s.path, 0700) < 0) {
         r = errno == EEXIST ? err_set(e, EEXIST, "container with given ID already exists")
                             : err_errno(e, "mkdir %s", s.path);
-        goto fail;
+    } else if (r == 0) {
+        r = open_dir(&s, true, e);
+        if (r < 0 && r != -ENOENT) /* that one has gone, and the name may be another's by now */
+            (void)rmdir(s.path);
     }
-    made = true;
-    s.dir = open(s.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (s.dir < 0) {
-        r = err_errno(e, "open %s", s.path);
-        goto fail;
-    }
-    r = store_lock(&s, e);
     if (r < 0)
-        goto fail;
-    *out = s;
-    return 0;
-fail:
-    if (made && r != -ENOENT) /* that one has gone, and the name may be another's by now */
-        (void)rmdir(s.path);
-    store_close(&s);
+        store_close(&s);
+    else
+        *out = s;
     return r;
 }
 
@@ -138,23 +139,12 @@ int store_open(const char *root, const char *id, bool lock, struct store *out, s
 
     if (r == 0)
         r = fill(&s, root, id, e);
-    if (r != 0)
-        goto fail;
-    s.dir = open(s.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (s.dir < 0) {
-        r = errno == ENOENT ? err_set(e, ENOENT, STORE_NO_CONTAINER)
-                            : err_errno(e, "open %s", s.path);
-        goto fail;
-    }
-    if (lock) {
-        r = store_lock(&s, e);
-        if (r < 0)
-            goto fail;
-    }
-    *out = s;
-    return 0;
-fail:
-    store_close(&s);
+    if (r == 0)
+        r = open_dir(&s, lock, e);
+    if (r < 0)
+        store_close(&s);
+    else
+        *out = s;
     return r;
 }
 

@@ -4,18 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #define PAGE_SIZE   4096u
 #define CHUNK_PAGES 16384u /* 64 MiB of guest RAM a call */
-
-uint64_t stats_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static uint64_t resident_pages(uint8_t *host, uint64_t size)
 {

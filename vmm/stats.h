@@ -8,7 +8,6 @@
 #include <stdint.h>
 
 /* CLOCK_MONOTONIC in nanoseconds. */
-uint64_t stats_now(void);
 /* Bytes of guest RAM that are in host memory. */
 uint64_t stats_resident(const struct memory *m);
 /* One line for people: exits by kind, kicks, interrupts, times. */

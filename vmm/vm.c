@@ -6,6 +6,7 @@
 #include "vmm/vm.h"
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "vmm/kvm.h"
 #include "vmm/stats.h"
@@ -247,7 +248,7 @@ static int launch(struct vm *vm, struct err *e)
 static enum vmm_status run(struct vm *vm, struct err *e)
 {
     vm_mark(vm, "threads started");
-    vm->t_run = stats_now();
+    vm->t_run = monotonic_ns();
     vcpu_set_want(&vm->vcpus, VCPU_RUN);
     int r = loop_run(&vm->loop);
     if (r < 0) {
@@ -279,7 +280,7 @@ static struct vm *vm_new(const struct plan *p, const struct vm_options *o)
         return NULL;
     vm->plan = p;
     vm->options = o;
-    vm->t_start = stats_now();
+    vm->t_start = monotonic_ns();
     vm->vm_fd = vm->vcpu_event_fd = vm->signal_fd = vm->loop.epfd = -1;
     vm->serial.in.fd = vm->serial.irq.efd = vm->console.source.fd = -1;
     vm->vcpu_event.fd = vm->signals.fd = vm->control.listener.fd = vm->control.reserve = -1;

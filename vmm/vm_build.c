@@ -5,6 +5,7 @@
 #include "vmm/vm_internal.h"
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/str.h"
 #include "vmm/boot.h"
@@ -222,7 +223,7 @@ static int build_vcpus(struct vm *vm, const struct cpu_entry *entry, struct err 
 
 void vm_mark(const struct vm *vm, const char *what)
 {
-    log_debug("%s after %llu us", what, (unsigned long long)(stats_now() - vm->t_start) / 1000);
+    log_debug("%s after %llu us", what, (unsigned long long)(monotonic_ns() - vm->t_start) / 1000);
 }
 
 int vm_build(struct vm *vm, struct err *e)

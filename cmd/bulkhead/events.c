@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NS_PER_MS 1000000ull
-
 static int print_stats(const struct globals *g, const char *id, struct err *e)
 {
     json_t *reply = NULL;
@@ -53,8 +51,8 @@ static int stream(const struct globals *g, const char *id, unsigned interval_ms,
         return fd;
     for (;;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        uint64_t now = monotonic_ns();
-        int n = poll(&p, 1, now >= next ? 0 : (int)((next - now) / NS_PER_MS) + 1);
+        int n = poll(&p, 1, left_ms(next));
+
         if (n < 0 && errno != EINTR)
             return err_errno(e, "wait for events");
         if (n > 0) {

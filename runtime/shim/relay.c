@@ -17,6 +17,7 @@
  */
 #include "runtime/shim/relay.h"
 
+#include "lib/clock.h"
 #include "runtime/shim.h"
 #include "runtime/shim/lastwords.h"
 #include "runtime/shim/link.h"
@@ -51,14 +52,6 @@ struct relay {
 
 /* Untouched pages of these cost nothing. */
 static char buffers[PUMPS][PUMP_BUFFER] __attribute__((aligned(4096)));
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void tell_size(struct relay *r)
 {
@@ -179,7 +172,7 @@ static void turn(struct relay *r, int timeout)
     if (p[POLL_SIGNALS].revents)
         take_signal(r);
     if (run_pumps(r) || (was_up && r->link.state != LINK_UP))
-        r->progress = now_ms();
+        r->progress = monotonic_ms();
 }
 
 /* The container's stderr may be full and its reader asleep: last words wait a moment, not for ever.
@@ -224,7 +217,7 @@ int relay_run(const struct relay_fds *f, const char *ident)
         pump_init(&r->pumps[ERR], f->streams[2], f->stdio[2], buffers[ERR]);
     }
     tell_size(r);
-    while (!finished(r, now_ms(), &timeout))
+    while (!finished(r, monotonic_ms(), &timeout))
         turn(r, timeout);
     if (r->link.state == LINK_EXITED)
         return r->link.status;

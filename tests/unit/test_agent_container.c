@@ -295,6 +295,38 @@ static void test_exec(void **state)
     close(fd);
 }
 
+/* Whoever asks for a process and goes away before anybody has attached takes it along. */
+static void test_exec_abandoned(void **state)
+{
+    int fd, other;
+    struct err e;
+
+    (void)state;
+    NEEDS_RIG();
+    fd = rig_connect(&rig);
+    other = rig_connect(&rig);
+    rig_do(fd, PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "keeper", "process", "left", "spec",
+           exec_spec("sleep 1000"));
+    rig_do(other, PROTO_PROCESS_SIGNAL, "{s:s,s:s,s:i}", "id", "keeper", "process", "left",
+           "signal", 0);
+    close(fd);
+    do {
+        json_t *reply = NULL;
+
+        memset(&e, 0, sizeof(e));
+        usleep(10 * 1000);
+        (void)!proto_call(
+            other, PROTO_PROCESS_SIGNAL,
+            json_pack("{s:s,s:s,s:i}", "id", "keeper", "process", "left", "signal", 0), 20000,
+            &reply, &e);
+        json_decref(reply);
+    } while (e.code == 0);
+    assert_int_equal(e.code, ESRCH);
+    rig_do(other, PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "keeper", "process", "left", "spec",
+           exec_spec("exit 0")); /* the name is free again */
+    close(other);
+}
+
 /* A background child holds the pipe: the exit is told all the same, its output is still relayed. */
 static void test_exec_background(void **state)
 {
@@ -862,6 +894,7 @@ int main(void)
         cmocka_unit_test(test_program_not_found),
         cmocka_unit_test(test_exec_format_error),
         cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_exec_abandoned),
         cmocka_unit_test(test_exec_background),
         cmocka_unit_test(test_kill_with_a_stuck_reader),
         cmocka_unit_test(test_close_kills),

@@ -10,6 +10,7 @@
 #include "vmm/virtio/mmio.h"
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -19,7 +20,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #define MAGIC     0x74726976u /* "virt" */
 #define VERSION   2u
@@ -199,10 +199,8 @@ static bool negotiate(struct mmio *m)
 static void activate(struct mmio *m)
 {
     struct virtio_device *dev = m->dev;
-    struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    m->t_driver_ok = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    m->t_driver_ok = monotonic_ns();
     dev->active = true;
     if (dev->ops->activate(dev) < 0)
         virtio_broken(dev);

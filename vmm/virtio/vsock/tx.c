@@ -5,9 +5,10 @@
  */
 #include "vmm/virtio/vsock/device.h"
 
+#include "lib/clock.h"
+
 #include <errno.h>
 #include <linux/virtio_vsock.h>
-#include <time.h>
 
 /* Answers a packet that belongs to no connection. vsock_serve_tx sees to it that there is room. */
 static void refuse(struct vsock *v, const struct vsock_packet *p)
@@ -25,10 +26,8 @@ static void refuse(struct vsock *v, const struct vsock_packet *p)
 
 static void note_connection(struct vsock *v)
 {
-    struct timespec t;
-    if (v->dev.t_connection != 0 || clock_gettime(CLOCK_MONOTONIC, &t) < 0)
-        return;
-    v->dev.t_connection = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    if (v->dev.t_connection == 0)
+        v->dev.t_connection = monotonic_ns();
 }
 
 /* The guest asks for a connection to one of the registered ports, or it is refused. */
