@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # `bulkhead check` where KVM is: everything passes or says why it is skipped, and nothing that lies gets through.
 
+bats_require_minimum_version 1.5.0
 load ../helper
 
 setup() {
