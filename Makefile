@@ -85,6 +85,15 @@ groups-of-goals := $(sort build $(foreach goal,$(MAKECMDGOALS),$(groups-$(goal))
 packages-build packages-kernel packages-bundle packages-kvm-host packages-check: packages-%:
 	$(Q)configs/install-packages $(if $(filter build,$*),$(groups-of-goals),$*)
 
+# The commit, for --version: of this checkout, not of one around it. A tarball has none, and the line is left out.
+COMMIT := $(if $(wildcard .git),$(shell git describe --always --dirty --exclude='*' --abbrev=12 2>/dev/null))
+$(BUILD)/commit: FORCE
+	@mkdir -p $(@D) && echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
+$(BUILD)/obj/cmd/bulkhead/main.o: $(BUILD)/commit
+$(BUILD)/obj/cmd/bulkhead/main.o: ALL_CFLAGS += $(if $(COMMIT),-DBULKHEAD_COMMIT='"$(COMMIT)"')
+.PHONY: FORCE
+FORCE:
+
 # --- programs --------------------------------------------------------------------------------------
 $(BUILD)/obj/%.o: %.c | packages-build
 	@mkdir -p $(@D)
@@ -160,6 +169,8 @@ install: programs guest ## into DESTDIR and PREFIX
 	install -m 0755 $(BUILD)/bulkhead $(DESTDIR)$(PREFIX)/bin/
 	install -m 0755 $(BUILD)/bulkhead-vmm $(BUILD)/bulkhead-fs $(BUILD)/bulkhead-shim $(LIBEXEC)/
 	install -m 0644 $(BUILD)/vmlinux $(BUILD)/initramfs.cpio configs/bulkhead.json $(DATA)/
+	install -D -m 0644 configs/bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/bulkhead
+	install -D -m 0644 docs/bulkhead.8 $(DESTDIR)$(PREFIX)/share/man/man8/bulkhead.8
 
 LIBEXEC = $(DESTDIR)$(PREFIX)/libexec/bulkhead
 DATA = $(DESTDIR)$(PREFIX)/share/bulkhead

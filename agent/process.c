@@ -74,6 +74,7 @@ void process_free(struct process *p)
     if (p->spec == &p->own_spec)
         spec_process_done(&p->own_spec);
     free(p->seccomp);
+    free(p->cgroup);
     a->nprocesses--;
     free(p);
 }

@@ -34,11 +34,12 @@ struct process {
     const struct spec_process *spec; /* own_spec, or the container's */
     struct sock_filter *seccomp;
     size_t nseccomp; /* instructions */
+    char *cgroup;    /* exec: below the container's, NULL = that itself */
     uint32_t seccomp_flags;
     int stdio[3]; /* our ends until a stream takes them: stdin's write end, the outputs' read ends;
                      terminal: the master in [0] */
     struct relay *relays[3];
-    struct conn *creator;  /* who asked for it, until somebody has attached or this one is gone */
+    struct conn *creator; /* who asked for it, until somebody has attached or this one is gone */
     struct conn *attached;
     bool was_attached;
     int status, signal;

@@ -132,6 +132,18 @@ static int do_container_events(struct request *q, struct err *e)
     return r;
 }
 
+/* Where an exec runs, if not in the container's own cgroup. */
+static int read_cgroup(struct process *p, const json_t *body, struct err *e)
+{
+    const char *path;
+    int r = json_get_str(body, "", "cgroup", &path, e);
+
+    if (r <= 0)
+        return r;
+    p->cgroup = strdup(path);
+    return p->cgroup ? 0 : err_set(e, ENOMEM, "out of memory");
+}
+
 static int do_process_create(struct request *q, struct err *e)
 {
     struct container *c = q->container;
@@ -162,6 +174,8 @@ static int do_process_create(struct request *q, struct err *e)
         r = config_check_process(p->spec, "process", e);
     if (r >= 0)
         r = process_read_seccomp(p, q->body, e);
+    if (r >= 0)
+        r = read_cgroup(p, q->body, e);
     if (r >= 0) {
         p->reply = q->to;
         p->creator = q->conn;

@@ -15,6 +15,7 @@
 #include "agent/container.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/path.h"
 #include "lib/str.h"
 
 #include <errno.h>
@@ -141,10 +142,29 @@ static pid_t do_clone(struct process *p, uint64_t flags, int cgroup_fd)
     return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
+/* In the one below the container's that the host has named. The container may have made it, but
+ * the path does not lead out. */
+static pid_t clone_in_named(struct process *p, struct err *e)
+{
+    cleanup_fd int fd =
+        path_open_in(p->container->cgroup_fd, p->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    pid_t pid;
+
+    if (fd < 0)
+        return err_set(e, -fd, "cgroup %s of container %s: %s", p->cgroup, p->container->id,
+                       strerror(-fd));
+    pid = do_clone(p, clone_flags(p), fd);
+    return pid < 0 ? err_errno(e, "clone the process into cgroup %s", p->cgroup) : pid;
+}
+
 /* clone3 in the right cgroup. 0 in the child. */
 static pid_t clone_child(struct process *p, struct err *e)
 {
     struct container *c = p->container;
+
+    if (p->cgroup)
+        return clone_in_named(p, e);
+
     pid_t pid = do_clone(p, clone_flags(p), c->cgroup_fd);
 
     if (pid < 0 && errno == EBUSY && !p->is_init) {

@@ -2,6 +2,7 @@
 #include "lib/io.h"
 
 #include "lib/cleanup.h"
+#include "lib/path.h"
 #include "lib/str.h"
 
 #include <errno.h>
@@ -127,6 +128,34 @@ int io_replace_file(int dirfd, const char *path, mode_t mode, const void *buf, s
         return r;
     }
     return 0;
+}
+
+int io_publish_file(int dirfd, const char *path, mode_t mode, const void *buf, size_t len,
+                    struct err *e)
+{
+    const char *slash = strrchr(path, '/');
+    cleanup_free char *parent = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    char link[PATH_FD_LEN];
+    cleanup_fd int fd = -1;
+    int r;
+
+    if (!parent)
+        return err_set(e, ENOMEM, "write %s: out of memory", path);
+    fd = openat(dirfd, parent, O_WRONLY | O_TMPFILE | O_CLOEXEC, mode);
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR))
+        return io_replace_file(dirfd, path, mode, buf, len, e);
+    if (fd < 0)
+        return err_errno(e, "create %s", path);
+    r = io_write_full(fd, buf, len);
+    if (r < 0)
+        return err_set(e, -r, "write %s: %s", path, strerror(-r));
+    path_of_fd(link, fd);
+    (void)unlinkat(dirfd, path, 0);
+    if (linkat(AT_FDCWD, link, dirfd, path, AT_SYMLINK_FOLLOW) == 0)
+        return 0;
+    /* without /proc, or somebody else was faster */
+    return errno == EEXIST || errno == ENOENT ? io_replace_file(dirfd, path, mode, buf, len, e)
+                                              : err_errno(e, "create %s", path);
 }
 
 int io_write_file(int dirfd, const char *path, const char *text, struct err *e)

@@ -29,6 +29,14 @@ int io_read_file(int dirfd, const char *path, size_t max, char **out, size_t *le
 int io_replace_file(int dirfd, const char *path, mode_t mode, const void *buf, size_t len,
                     struct err *e) must_check;
 
+/*
+ * The same for a file beside which nothing may be left, whenever we are killed: it is written
+ * without a name and then linked. An old one goes first. Where the file system has no nameless
+ * files, it is io_replace_file.
+ */
+int io_publish_file(int dirfd, const char *path, mode_t mode, const void *buf, size_t len,
+                    struct err *e) must_check;
+
 /* Writes a short string to an existing file such as a cgroup or sysctl knob. */
 int io_write_file(int dirfd, const char *path, const char *text, struct err *e) must_check;
 

@@ -25,7 +25,6 @@ struct create_options {
     const char *bundle;         /* any path to the directory */
     const char *console_socket; /* NULL = none */
     const char *pid_file;       /* NULL = none; written last */
-    unsigned preserve_fds;
     bool foreground; /* the caller stays and relays the terminal (run without --detach) */
 };
 

@@ -87,11 +87,6 @@ static int check_terminal(const struct creation *c, struct err *e)
                        "--console-socket to hand its terminal to");
     if (!terminal && c->o->console_socket)
         return err_set(e, EINVAL, "--console-socket is given, but process.terminal is false");
-    if (c->o->preserve_fds)
-        return err_set(e, ENOTSUP,
-                       "--preserve-fds %u: descriptors of the host cannot be used in a "
-                       "VM",
-                       c->o->preserve_fds);
     return 0;
 }
 
@@ -331,16 +326,6 @@ static int enter_guest(struct creation *c, json_t *body_taken, struct err *e)
 
 /* --- 7: done ---------------------------------------------------------------------------------- */
 
-static int write_pid_file(const struct creation *c, struct err *e)
-{
-    char text[16];
-
-    if (!c->o->pid_file)
-        return 0;
-    int n = snprintf(text, sizeof text, "%d", c->shim.pid);
-    return io_replace_file(AT_FDCWD, c->o->pid_file, 0644, text, (size_t)n, e);
-}
-
 static int make(struct creation *c, struct err *warning, struct err *e)
 {
     json_t *body = NULL;
@@ -358,7 +343,7 @@ static int make(struct creation *c, struct err *warning, struct err *e)
     c->state.complete = true;
     if (store_save(&c->store, &c->state, e) < 0)
         return -e->code;
-    return write_pid_file(c, e);
+    return shim_write_pid(&c->shim, c->o->pid_file, e);
 }
 
 /* What cannot be undone is added to the reason of the failure. */

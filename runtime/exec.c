@@ -25,6 +25,11 @@
 #include <sys/random.h>
 
 #define EXEC_ID_BYTES 8
+/*
+ * For all that the guest is asked in one exec, together: a busy guest may take long over one answer
+ * and be quick with the others. Below the 240 s that podman waits.
+ */
+#define EXEC_MS 200000
 
 struct execution {
     const struct runtime *rt;
@@ -39,6 +44,7 @@ struct execution {
     char id[2 * EXEC_ID_BYTES + 1];
     struct shim shim;
     int cgroup_fd, console, control, streams[3];
+    uint64_t end; /* monotonic ns */
 };
 
 /* --- the process object -------------------------------------------------------------------------
@@ -83,8 +89,11 @@ static int set_user(json_t *process, const char *text, struct err *e)
 
 static int set_gids(json_t *process, const char *const *gids, struct err *e)
 {
-    json_t *user = json_copy(json_object_get(process, "user")), *list = json_array();
+    json_t *user = json_deep_copy(json_object_get(process, "user"));
+    json_t *list = json_copy(json_object_get(user, "additionalGids"));
 
+    if (!list)
+        list = json_array();
     for (; *gids; gids++) {
         uint64_t g;
         if (str_to_u64(*gids, &g) < 0 || g > UINT32_MAX) {
@@ -304,16 +313,18 @@ static int make_in_guest(struct execution *x, struct err *e)
 
     if (guest_exec_body(x->spec, x->state.id, x->id, x->process, &body, e) < 0)
         return -e->code;
-    x->control = client_connect(x->store.path, CLIENT_TIMEOUT_MS, e);
+    if (x->o->cgroup)
+        json_object_set_new(body, "cgroup", json_string(x->o->cgroup));
+    x->control = client_connect(x->store.path, left_ms(x->end), e);
     if (x->control < 0) {
         json_decref(body);
         return -e->code;
     }
-    if (proto_call(x->control, PROTO_PROCESS_CREATE, body, CLIENT_TIMEOUT_MS, NULL, e) < 0 ||
-        proto_call(x->control, PROTO_PROCESS_ATTACH, target(x), CLIENT_TIMEOUT_MS, NULL, e) < 0)
+    if (proto_call(x->control, PROTO_PROCESS_CREATE, body, left_ms(x->end), NULL, e) < 0 ||
+        proto_call(x->control, PROTO_PROCESS_ATTACH, target(x), left_ms(x->end), NULL, e) < 0)
         return -e->code;
     for (int i = 0; i < (x->parsed.terminal ? 1 : 3); i++) {
-        x->streams[i] = client_stream(x->store.path, x->state.id, x->id, i, CLIENT_TIMEOUT_MS, e);
+        x->streams[i] = client_stream(x->store.path, x->state.id, x->id, i, left_ms(x->end), e);
         if (x->streams[i] < 0)
             return -e->code;
     }
@@ -334,25 +345,16 @@ static int hand_over(struct execution *x, struct err *e)
     return shim_go(&x->shim, &g, e);
 }
 
-static int write_pid_file(const struct execution *x, struct err *e)
-{
-    char text[16];
-
-    if (!x->o->pid_file)
-        return 0;
-    int n = snprintf(text, sizeof text, "%d", x->shim.pid);
-    return io_replace_file(AT_FDCWD, x->o->pid_file, 0644, text, (size_t)n, e);
-}
-
 static int run(struct execution *x, struct err *e)
 {
+    x->end = deadline_ns(EXEC_MS);
     if (make_in_guest(x, e) < 0)
         return sandbox_explain(&x->store, &x->state.vmm, e);
     if (hand_over(x, e) < 0)
         return -e->code;
-    if (client_call(x->store.path, PROTO_PROCESS_START, target(x), CLIENT_TIMEOUT_MS, NULL, e) < 0)
+    if (client_call(x->store.path, PROTO_PROCESS_START, target(x), left_ms(x->end), NULL, e) < 0)
         return sandbox_explain(&x->store, &x->state.vmm, e);
-    return write_pid_file(x, e);
+    return shim_write_pid(&x->shim, x->o->pid_file, e);
 }
 
 /* --- all together
@@ -410,14 +412,8 @@ int container_exec(const struct runtime *rt, const char *id, const struct exec_o
         .control = -1,
         .streams = {-1, -1, -1},
     };
-    int r;
+    int r = make_id(x.id, e);
 
-    if (o->preserve_fds)
-        return err_set(e, ENOTSUP,
-                       "--preserve-fds %u: descriptors of the host cannot be used in a "
-                       "VM",
-                       o->preserve_fds);
-    r = make_id(x.id, e);
     if (r == 0)
         r = enter(&x, id, warning, e);
     if (r == 0)

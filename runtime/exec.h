@@ -9,10 +9,10 @@ struct exec_options {
                                  own process */
     const char *const *args, *const *env, *const *caps, *const *gids; /* NULL-terminated */
     const char *cwd, *user; /* NULL = the container's; user = "uid[:gid]" */
+    const char *cgroup;     /* below the container's in the guest; NULL = that itself */
     bool terminal, no_new_privileges;
     bool ignore_paused;
     const char *pid_file, *console_socket;
-    unsigned preserve_fds;
     bool foreground; /* the caller stays */
 };
 

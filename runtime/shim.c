@@ -270,6 +270,16 @@ int shim_go(struct shim *s, const struct shim_guest *g, struct err *e)
     return 0;
 }
 
+int shim_write_pid(const struct shim *s, const char *file, struct err *e)
+{
+    char text[16];
+
+    if (!file)
+        return 0;
+    int n = snprintf(text, sizeof(text), "%d", s->pid);
+    return io_publish_file(AT_FDCWD, file, 0644, text, (size_t)n, e);
+}
+
 void shim_abort(struct shim *s)
 {
     if (s->pid > 0) {

@@ -65,6 +65,9 @@ int shim_spawn(const struct shim_params *p, struct shim *out, struct err *e) mus
 /* Hands over the connections and waits until the shim has taken them. The shim then lives on its
  * own. */
 int shim_go(struct shim *s, const struct shim_guest *g, struct err *e) must_check;
+/* Its pid in decimal into the file that a client named (NULL = none), which is whole whenever it is
+ * there. */
+int shim_write_pid(const struct shim *s, const char *file, struct err *e) must_check;
 /* Kills and reaps a shim that was never handed over; closes descriptors. Harmless on SHIM_INIT and
  * after shim_release. */
 void shim_abort(struct shim *s);

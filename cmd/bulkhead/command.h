@@ -68,8 +68,25 @@ struct option_list {
 };
 /* What a verb that succeeded has to say all the same. */
 void command_warn(const struct err *warning);
+/* --preserve-fds is accepted, since clients give it without being asked to, but never in silence.
+ */
+void command_warn_fds(unsigned preserve_fds);
 /* Prints an object to stdout and drops it; NULL = out of memory. */
 int command_print(json_t *taken, size_t flags, struct err *e) must_check;
+
+/* The options that create and run share. `o`: struct create_options, `fds`: unsigned. */
+#define CREATE_OPTIONS(o, fds)                                                                     \
+    {"bundle", 'b', OPTION_STRING, &(o).bundle, "directory of config.json (default: here)"},       \
+        {"console-socket", 0, OPTION_STRING, &(o).console_socket,                                  \
+         "Unix socket that gets the terminal's master"},                                           \
+        {"pid-file", 0, OPTION_STRING, &(o).pid_file, "file for the process's pid on the host"},   \
+        {"preserve-fds", 0, OPTION_UINT, &(fds), PRESERVE_FDS_HELP},                               \
+        {"no-pivot", 0, OPTION_VOID, NULL, VOID_HELP},                                             \
+    {                                                                                              \
+        "no-new-keyring", 0, OPTION_VOID, NULL, VOID_HELP                                          \
+    }
+#define PRESERVE_FDS_HELP "accepted; descriptors do not reach a VM, a warning says so"
+#define VOID_HELP         "accepted for compatibility, without meaning"
 
 #define OPTIONS_END                                                                                \
     {                                                                                              \

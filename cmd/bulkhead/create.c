@@ -4,14 +4,9 @@
 int cmd_create(int argc, char **argv, const struct globals *g, struct err *e)
 {
     struct create_options o = {.bundle = "."};
+    unsigned fds = 0;
     const struct option options[] = {
-        {"bundle", 'b', OPTION_STRING, &o.bundle, "directory of config.json (default: here)"},
-        {"console-socket", 0, OPTION_STRING, &o.console_socket,
-         "Unix socket that gets the terminal's master"},
-        {"pid-file", 0, OPTION_STRING, &o.pid_file, "file for the process's pid on the host"},
-        {"preserve-fds", 0, OPTION_UINT, &o.preserve_fds, "not supported above 0"},
-        {"no-pivot", 0, OPTION_VOID, NULL, "accepted for compatibility, without meaning"},
-        {"no-new-keyring", 0, OPTION_VOID, NULL, "accepted for compatibility, without meaning"},
+        CREATE_OPTIONS(o, fds),
         OPTIONS_END,
     };
     struct err warning = ERR_INIT;
@@ -24,5 +19,6 @@ int cmd_create(int argc, char **argv, const struct globals *g, struct err *e)
         return err_wrap(e, "bulkhead create failed");
     shim_release(&shim);
     command_warn(&warning);
+    command_warn_fds(fds);
     return 0;
 }

@@ -12,7 +12,17 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define INTERVAL_MAX_MS (24 * 3600e3)
+#define END_WAIT_MS     5000
+
+/* Each event is read by somebody while we go on. */
+static int flush(struct err *e)
+{
+    return fflush(stdout) == EOF ? err_errno(e, "write to stdout") : 0;
+}
 
 static int print_stats(const struct globals *g, const char *id, struct err *e)
 {
@@ -24,7 +34,7 @@ static int print_stats(const struct globals *g, const char *id, struct err *e)
                                     stats_shape(json_object_get(reply, "stats"))),
                           JSON_COMPACT, e);
     json_decref(reply);
-    return r < 0 ? r : fflush(stdout);
+    return r < 0 ? r : flush(e);
 }
 
 /* 0 = go on, 1 = the container has ended */
@@ -37,15 +47,26 @@ static int take_event(int fd, const char *id, struct err *e)
         return r == -ECONNRESET ? 1 : r;
     if (f.type == PROTO_OOM)
         r = command_print(json_pack("{s:s, s:s}", "type", "oom", "id", id), JSON_COMPACT, e);
-    fflush(stdout);
     proto_frame_done(&f);
-    return r;
+    return r < 0 ? r : flush(e);
+}
+
+/* The statistics were refused because the container ends just now? Then the events end too. */
+static bool ends(int fd, const char *id)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    struct err ignored = ERR_INIT;
+    int r = 0;
+
+    while (r == 0 && poll(&p, 1, END_WAIT_MS) > 0)
+        r = take_event(fd, id, &ignored);
+    return r == 1;
 }
 
 static int stream(const struct globals *g, const char *id, unsigned interval_ms, struct err *e)
 {
     cleanup_fd int fd = container_watch(&g->rt, id, e);
-    uint64_t next = monotonic_ns();
+    uint64_t next = deadline_ns(interval_ms);
 
     if (fd < 0)
         return fd;
@@ -65,26 +86,40 @@ static int stream(const struct globals *g, const char *id, unsigned interval_ms,
         next += interval_ms * NS_PER_MS;
         int r = print_stats(g, id, e);
         if (r < 0)
-            return r == -ESRCH || r == -ENOENT ? 0 : r;
+            return ends(fd, id) ? 0 : r;
     }
 }
 
-/* "5s", "500ms", "1m" */
+/* Go's durations: "5s", "1.5s", "1m30s", "500ms". */
 static int parse_interval(const char *text, unsigned *out_ms, struct err *e)
 {
-    size_t digits = strspn(text, "0123456789");
-    const char *unit = text + digits;
-    char number[12];
-    uint64_t n = 0;
-    unsigned scale = strcmp(unit, "s") == 0    ? 1000
-                     : strcmp(unit, "ms") == 0 ? 1
-                     : strcmp(unit, "m") == 0  ? 60000
-                                               : 0;
+    static const struct {
+        const char *unit;
+        double ms;
+    } units[] = {{"ms", 1}, {"us", 1e-3}, {"ns", 1e-6}, {"h", 3600e3}, {"m", 60e3}, {"s", 1e3}};
+    const char *p = text;
+    double sum = 0;
 
-    if (!scale || str_printf(number, sizeof number, "%.*s", (int)digits, text) < 0 ||
-        str_to_u64(number, &n) < 0 || n == 0 || n > 86400)
-        return err_set(e, EINVAL, "--interval must be a duration such as 5s, got \"%s\"", text);
-    *out_ms = (unsigned)n * scale;
+    while (*p) {
+        char *unit;
+        double n = strtod(p, &unit);
+        size_t i = 0;
+
+        if (strspn(p, "0123456789.") != (size_t)(unit - p) || unit == p)
+            break;
+        while (i < ARRAY_SIZE(units) && !str_starts(unit, units[i].unit))
+            i++;
+        if (i == ARRAY_SIZE(units))
+            break;
+        sum += n * units[i].ms;
+        p = unit + strlen(units[i].unit);
+    }
+    if (*p || p == text || sum < 1 || sum > INTERVAL_MAX_MS)
+        return err_set(e, EINVAL,
+                       "--interval must be a duration from 1ms to 24h such as 5s or 1m30s, got "
+                       "\"%s\"",
+                       text);
+    *out_ms = (unsigned)sum;
     return 0;
 }
 

@@ -4,12 +4,29 @@
 #include "runtime/console.h"
 
 #include <errno.h>
+#include <string.h>
 
 struct lists {
     struct option_list env, caps, gids;
 };
 
-static int run(const struct globals *g, const char *id, const struct exec_options *o, struct err *e)
+/* What is refused, and what "not given" looks like to clients that always give it: "". */
+static int check(const char *label, const char *apparmor, const char *cgroup, struct err *e)
+{
+    if (label && *label)
+        return err_set(e, ENOTSUP, "exec --process-label %s: the guest has no SELinux", label);
+    if (apparmor && *apparmor && strcmp(apparmor, "unconfined") != 0)
+        return err_set(e, ENOTSUP, "exec --apparmor %s: the guest has no AppArmor", apparmor);
+    if (cgroup && strchr(cgroup, ':'))
+        return err_set(e, ENOTSUP,
+                       "exec --cgroup %s: the guest has cgroup v2, where a path without a "
+                       "controller is what counts",
+                       cgroup);
+    return 0;
+}
+
+static int run(const struct globals *g, const char *id, const struct exec_options *o, unsigned fds,
+               struct err *e)
 {
     struct err warning = ERR_INIT;
     struct shim shim = SHIM_INIT;
@@ -18,6 +35,7 @@ static int run(const struct globals *g, const char *id, const struct exec_option
     if (container_exec(&g->rt, id, o, &shim, &warning, e) < 0)
         return err_wrap(e, "exec failed");
     command_warn(&warning);
+    command_warn_fds(fds);
     int r = o->foreground ? console_foreground(&shim, &status, e) : 0;
     shim_release(&shim);
     return r < 0 ? r : status;
@@ -27,8 +45,9 @@ int cmd_exec(int argc, char **argv, const struct globals *g, struct err *e)
 {
     struct exec_options o = {.terminal = false};
     struct lists l = {.env = {.n = 0}};
-    const char *label = NULL, *apparmor = NULL, *cgroup = NULL;
+    const char *label = NULL, *apparmor = NULL;
     bool detach = false;
+    unsigned fds = 0;
     const struct option options[] = {
         {"process", 'p', OPTION_STRING, &o.process_file, "file with an OCI process object"},
         {"cwd", 0, OPTION_STRING, &o.cwd, "working directory in the container"},
@@ -43,21 +62,20 @@ int cmd_exec(int argc, char **argv, const struct globals *g, struct err *e)
          "Unix socket that gets the terminal's master"},
         {"no-new-privs", 0, OPTION_FLAG, &o.no_new_privileges, "set no_new_privs"},
         {"ignore-paused", 0, OPTION_FLAG, &o.ignore_paused, "also in a paused container"},
-        {"preserve-fds", 0, OPTION_UINT, &o.preserve_fds, "not supported above 0"},
-        {"process-label", 0, OPTION_STRING, &label, "not supported"},
-        {"apparmor", 0, OPTION_STRING, &apparmor, "not supported"},
-        {"cgroup", 0, OPTION_STRING, &cgroup, "not supported"},
+        {"cgroup", 0, OPTION_STRING, &o.cgroup, "run it in this cgroup below the container's"},
+        {"preserve-fds", 0, OPTION_UINT, &fds, PRESERVE_FDS_HELP},
+        {"process-label", 0, OPTION_STRING, &label, "refused: the guest has no SELinux"},
+        {"apparmor", 0, OPTION_STRING, &apparmor, "refused: the guest has no AppArmor"},
         OPTIONS_END,
     };
     int first = command_parse(argc, argv, options, 1, -1, e);
 
     if (first < 0)
         return first;
-    if (label || apparmor || cgroup)
-        return err_set(e, ENOTSUP, "exec --%s is not supported",
-                       label      ? "process-label: the guest has no SELinux"
-                       : apparmor ? "apparmor: the guest has no AppArmor"
-                                  : "cgroup: an exec'ed process runs in the container's own");
+    if (check(label, apparmor, o.cgroup, e) < 0)
+        return -e->code;
+    if (o.cgroup && !*o.cgroup)
+        o.cgroup = NULL;
     if (!o.process_file && first + 1 == argc)
         return err_set(e, EINVAL, "bulkhead: \"exec\" requires a command, or --process");
     o.args = (const char *const *)&argv[first + 1];
@@ -65,5 +83,5 @@ int cmd_exec(int argc, char **argv, const struct globals *g, struct err *e)
     o.caps = l.caps.v;
     o.gids = l.gids.v;
     o.foreground = !detach;
-    return run(g, argv[first], &o, e);
+    return run(g, argv[first], &o, fds, e);
 }

@@ -5,19 +5,17 @@
 #include "cmd/bulkhead/command.h"
 #include "lib/log.h"
 #include "lib/names.h"
+#include "lib/str.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#ifndef BULKHEAD_COMMIT
-#define BULKHEAD_COMMIT "unknown"
-#endif
 
 #define DEFAULT_ROOT "/run/bulkhead"
 /* runc's statuses: a failed verb, and a verb that does not exist */
@@ -57,8 +55,11 @@ const struct verb *command_find(const char *name)
 
 static void print_version(void)
 {
-    printf("bulkhead version %s\ncommit: %s\nspec: %s\n", BULKHEAD_VERSION, BULKHEAD_COMMIT,
-           OCI_VERSION);
+    printf("bulkhead version %s\n", BULKHEAD_VERSION);
+#ifdef BULKHEAD_COMMIT /* not in a build from a tarball */
+    printf("commit: %s\n", BULKHEAD_COMMIT);
+#endif
+    printf("spec: %s\n", OCI_VERSION);
 }
 
 static const char *usage(void)
@@ -95,6 +96,14 @@ void command_warn(const struct err *warning)
         log_warning("%s", warning->msg);
 }
 
+void command_warn_fds(unsigned preserve_fds)
+{
+    if (preserve_fds)
+        log_warning("--preserve-fds %u: the container's process runs without them, descriptors of "
+                    "the host do not reach into a virtual machine",
+                    preserve_fds);
+}
+
 int command_print(json_t *taken, size_t flags, struct err *e)
 {
     int r = taken ? json_dumpf(taken, stdout, flags) : -1;
@@ -103,6 +112,24 @@ int command_print(json_t *taken, size_t flags, struct err *e)
     if (r < 0)
         return err_set(e, ENOMEM, "print: out of memory, or stdout is closed");
     putchar('\n');
+    return 0;
+}
+
+/* A relative --root counts from here, also for those whom we tell the path of. */
+static int make_absolute(const char **path, struct err *e)
+{
+    static char buf[PATH_MAX];
+    char here[PATH_MAX];
+
+    if (**path == '/')
+        return 0;
+    if (!**path)
+        return err_set(e, EINVAL, "--root must not be empty");
+    if (!getcwd(here, sizeof here))
+        return err_errno(e, "--root %s is relative, and the current directory", *path);
+    if (str_printf(buf, sizeof buf, "%s/%s", strcmp(here, "/") == 0 ? "" : here, *path) < 0)
+        return err_set(e, ENAMETOOLONG, "--root is too long");
+    *path = buf;
     return 0;
 }
 
@@ -139,9 +166,7 @@ static int parse_globals(int argc, char **argv, struct globals *g, bool *version
                        "--cgroup-manager must be cgroupfs, systemd or disabled, got "
                        "\"%s\"",
                        manager);
-    if (g->rt.root[0] != '/')
-        return err_set(e, EINVAL, "--root must be an absolute path, got \"%s\"", g->rt.root);
-    return first;
+    return make_absolute(&g->rt.root, e) < 0 ? -e->code : first;
 }
 
 int main(int argc, char **argv)

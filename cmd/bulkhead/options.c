@@ -79,8 +79,8 @@ static void print_help(const struct option *table, const char *usage)
     printf("usage: bulkhead %s\n\noptions:\n", usage);
     for (const struct option *o = table; o->name; o++) {
         char name[64];
-        snprintf(name, sizeof name, "--%s%s%c%s", o->name, o->letter ? ", -" : "",
-                 o->letter ? o->letter : ' ', takes_value(o) ? " VALUE" : "");
+        snprintf(name, sizeof name, "--%s%s%.1s%s", o->name, o->letter ? ", -" : "", &o->letter,
+                 takes_value(o) ? " VALUE" : "");
         printf("  %-28s %s\n", name, o->help);
     }
     printf("  %-28s %s\n", "--help, -h", "print this");

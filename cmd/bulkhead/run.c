@@ -61,17 +61,12 @@ int cmd_run(int argc, char **argv, const struct globals *g, struct err *e)
 {
     struct create_options o = {.bundle = "."};
     bool detach = false, keep = false;
+    unsigned fds = 0;
     const struct option options[] = {
-        {"bundle", 'b', OPTION_STRING, &o.bundle, "directory of config.json (default: here)"},
-        {"console-socket", 0, OPTION_STRING, &o.console_socket,
-         "Unix socket that gets the terminal's master"},
+        CREATE_OPTIONS(o, fds),
         {"detach", 'd', OPTION_FLAG, &detach, "do not wait for the container"},
-        {"pid-file", 0, OPTION_STRING, &o.pid_file, "file for the process's pid on the host"},
         {"keep", 0, OPTION_FLAG, &keep, "do not delete the container when it has ended"},
-        {"preserve-fds", 0, OPTION_UINT, &o.preserve_fds, "not supported above 0"},
-        {"no-subreaper", 0, OPTION_VOID, NULL, "accepted for compatibility, without meaning"},
-        {"no-pivot", 0, OPTION_VOID, NULL, "accepted for compatibility, without meaning"},
-        {"no-new-keyring", 0, OPTION_VOID, NULL, "accepted for compatibility, without meaning"},
+        {"no-subreaper", 0, OPTION_VOID, NULL, VOID_HELP},
         OPTIONS_END,
     };
     struct err warning = ERR_INIT;
@@ -84,6 +79,7 @@ int cmd_run(int argc, char **argv, const struct globals *g, struct err *e)
     if (container_create(&g->rt, argv[first], &o, &shim, &warning, e) < 0)
         return err_wrap(e, "bulkhead run failed");
     command_warn(&warning);
+    command_warn_fds(fds);
     int r = start_or_delete(g, argv[first], e);
     if (r < 0)
         err_wrap(e, "bulkhead run failed");

@@ -1,5 +1,6 @@
 /* `bulkhead update`: new resource limits for a container, from a file or single options. */
 #include "cmd/bulkhead/command.h"
+#include "lib/cleanup.h"
 #include "lib/json.h"
 #include "lib/proto.h"
 #include "lib/str.h"
@@ -9,64 +10,69 @@
 #include <fcntl.h>
 #include <string.h>
 
-struct limits {
-    const char *memory, *reservation, *swap;
-    struct opt_i64 quota, period, shares, burst, idle, pids;
-    const char *cpus, *mems;
+/* An option, and the member of linux.resources that it stands for. */
+enum limit_kind { SIZE, NUMBER, TEXT };
+static const struct limit {
+    const char *option, *section, *key;
+    enum limit_kind kind;
+    const char *help;
+} limits[] = {
+    {"memory", "memory", "limit", SIZE, "memory limit, -1 = unlimited"},
+    {"memory-reservation", "memory", "reservation", SIZE, "soft memory limit"},
+    {"memory-swap", "memory", "swap", SIZE, "memory and swap together, -1 = unlimited"},
+    {"cpu-quota", "cpu", "quota", NUMBER, "microseconds of CPU time per period"},
+    {"cpu-period", "cpu", "period", NUMBER, "length of the period in microseconds"},
+    {"cpu-share", "cpu", "shares", NUMBER, "relative weight"},
+    {"cpu-burst", "cpu", "burst", NUMBER, "microseconds that may be saved up"},
+    {"cpu-idle", "cpu", "idle", NUMBER, "1 = run only when nothing else does"},
+    {"cpuset-cpus", "cpu", "cpus", TEXT, "CPUs of the VM to use"},
+    {"cpuset-mems", "cpu", "mems", TEXT, "memory nodes of the VM to use"},
+    {"pids-limit", "pids", "limit", NUMBER, "number of processes, -1 = unlimited"},
+    /* what follows is refused by name as in config.json (support.c) */
+    {"blkio-weight", "blockIO", "weight", NUMBER, "refused: the VM has no disk to share out"},
+    {"kernel-memory", "memory", "kernel", SIZE, "refused: cgroup v2 has none"},
+    {"kernel-memory-tcp", "memory", "kernelTCP", SIZE, "refused: cgroup v2 has none"},
+    {"cpu-rt-period", "cpu", "realtimePeriod", NUMBER, "refused: cgroup v2 has none"},
+    {"cpu-rt-runtime", "cpu", "realtimeRuntime", NUMBER, "refused: cgroup v2 has none"},
 };
 
-static json_t *section(json_t *resources, const char *name)
+static int parse_limit(const struct limit *l, const char *text, json_t **out, struct err *e)
 {
-    json_t *s = json_object_get(resources, name);
+    uint64_t size;
+    int64_t n;
 
-    if (!json_is_object(s)) {
-        s = json_object();
-        json_object_set_new(resources, name, s);
+    if (l->kind == TEXT) {
+        *out = json_string(text);
+        return *out ? 0 : err_set(e, EINVAL, "--%s is not UTF-8", l->option);
     }
-    return s;
-}
-
-static int add_size(json_t *resources, const char *key, const char *option, const char *text,
-                    struct err *e)
-{
-    uint64_t v;
-
-    if (!text)
-        return 0;
-    if (strcmp(text, "-1") == 0) {
-        json_object_set_new(section(resources, "memory"), key, json_integer(-1));
-        return 0;
-    }
-    if (str_to_size(text, &v) < 0 || v > INT64_MAX)
-        return err_set(e, EINVAL, "--%s must be a size such as 512M, or -1, got \"%s\"", option,
+    if (l->kind == NUMBER && str_to_i64(text, &n) < 0)
+        return err_set(e, EINVAL, "--%s must be a whole number, got \"%s\"", l->option, text);
+    if (l->kind == SIZE && strcmp(text, "-1") == 0)
+        n = -1;
+    else if (l->kind == SIZE && (str_to_size(text, &size) < 0 || size > INT64_MAX))
+        return err_set(e, EINVAL, "--%s must be a size such as 512M, or -1, got \"%s\"", l->option,
                        text);
-    json_object_set_new(section(resources, "memory"), key, json_integer((json_int_t)v));
+    else if (l->kind == SIZE)
+        n = (int64_t)size;
+    *out = json_integer((json_int_t)n);
     return 0;
 }
 
-static void add_number(json_t *resources, const char *name, const char *key,
-                       const struct opt_i64 *v)
+static int add_limits(json_t *resources, const char *const *values, struct err *e)
 {
-    if (v->set)
-        json_object_set_new(section(resources, name), key, json_integer(v->v));
-}
+    for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+        json_t *section = json_object_get(resources, limits[i].section), *v;
 
-static int add_limits(json_t *r, const struct limits *l, struct err *e)
-{
-    if (add_size(r, "limit", "memory", l->memory, e) < 0 ||
-        add_size(r, "reservation", "memory-reservation", l->reservation, e) < 0 ||
-        add_size(r, "swap", "memory-swap", l->swap, e) < 0)
-        return -e->code;
-    add_number(r, "cpu", "quota", &l->quota);
-    add_number(r, "cpu", "period", &l->period);
-    add_number(r, "cpu", "shares", &l->shares);
-    add_number(r, "cpu", "burst", &l->burst);
-    add_number(r, "cpu", "idle", &l->idle);
-    add_number(r, "pids", "limit", &l->pids);
-    if (l->cpus)
-        json_object_set_new(section(r, "cpu"), "cpus", json_string(l->cpus));
-    if (l->mems)
-        json_object_set_new(section(r, "cpu"), "mems", json_string(l->mems));
+        if (!values[i])
+            continue;
+        if (parse_limit(&limits[i], values[i], &v, e) < 0)
+            return -e->code;
+        if (!json_is_object(section)) {
+            section = json_object();
+            json_object_set_new(resources, limits[i].section, section);
+        }
+        json_object_set_new(section, limits[i].key, v);
+    }
     return 0;
 }
 
@@ -89,33 +95,28 @@ static int check(const json_t *resources, struct err *e)
 
 int cmd_update(int argc, char **argv, const struct globals *g, struct err *e)
 {
-    struct limits l = {.memory = NULL};
-    const char *file = NULL;
-    const struct option options[] = {
+    const char *values[ARRAY_SIZE(limits)] = {NULL}, *file = NULL, *cache = NULL, *bandwidth = NULL;
+    struct option options[ARRAY_SIZE(limits) + 4] = {
         {"resources", 'r', OPTION_STRING, &file, "file with linux.resources as JSON; - is stdin"},
-        {"memory", 0, OPTION_STRING, &l.memory, "memory limit"},
-        {"memory-reservation", 0, OPTION_STRING, &l.reservation, "soft memory limit"},
-        {"memory-swap", 0, OPTION_STRING, &l.swap, "memory and swap together, -1 = unlimited"},
-        {"cpu-quota", 0, OPTION_INT64, &l.quota, "microseconds of CPU time per period"},
-        {"cpu-period", 0, OPTION_INT64, &l.period, "length of the period in microseconds"},
-        {"cpu-share", 0, OPTION_INT64, &l.shares, "relative weight"},
-        {"cpu-burst", 0, OPTION_INT64, &l.burst, "microseconds that may be saved up"},
-        {"cpu-idle", 0, OPTION_INT64, &l.idle, "1 = run only when nothing else does"},
-        {"cpuset-cpus", 0, OPTION_STRING, &l.cpus, "CPUs of the VM to use"},
-        {"cpuset-mems", 0, OPTION_STRING, &l.mems, "memory nodes of the VM to use"},
-        {"pids-limit", 0, OPTION_INT64, &l.pids, "number of processes, -1 = unlimited"},
-        OPTIONS_END,
+        {"l3-cache-schema", 0, OPTION_STRING, &cache, "refused: a VM has no Intel RDT"},
+        {"mem-bw-schema", 0, OPTION_STRING, &bandwidth, "refused: a VM has no Intel RDT"},
     };
     json_t *resources = NULL;
-    int first = command_parse(argc, argv, options, 1, 1, e);
 
+    for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
+        options[3 + i] =
+            (struct option){limits[i].option, 0, OPTION_STRING, &values[i], limits[i].help};
+    int first = command_parse(argc, argv, options, 1, 1, e);
     if (first < 0)
         return first;
+    if (cache || bandwidth)
+        return err_set(e, ENOTSUP, "update --%s: a virtual machine has no Intel RDT",
+                       cache ? "l3-cache-schema" : "mem-bw-schema");
     if (!file)
         resources = json_object();
     else if (read_file(file, &resources, e) < 0)
         return -e->code;
-    if (add_limits(resources, &l, e) < 0 || check(resources, e) < 0) {
+    if (add_limits(resources, values, e) < 0 || check(resources, e) < 0) {
         json_decref(resources);
         return -e->code;
     }

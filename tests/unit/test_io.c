@@ -4,6 +4,7 @@
 #include "lib/log.h"
 #include "tests/unit/cmocka_all.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -53,6 +54,32 @@ static void files_are_replaced_and_read_back(void **state)
     assert_string_equal(text, "newer");
     assert_int_equal(stat(in_dir("f"), &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+/* Whole or absent, with no other name beside it. */
+static void publish_file(void **state)
+{
+    struct err e = ERR_INIT;
+    cleanup_free char *text = NULL;
+    struct dirent *entry;
+    unsigned others = 0;
+    DIR *d;
+
+    (void)state;
+    assert_int_equal(mkdir(in_dir("pub"), 0700), 0);
+    assert_int_equal(io_publish_file(AT_FDCWD, in_dir("pub/pid"), 0644, "12", 2, &e), 0);
+    assert_int_equal(io_publish_file(AT_FDCWD, in_dir("pub/pid"), 0644, "345", 3, &e), 0);
+    assert_int_equal(io_read_file(AT_FDCWD, in_dir("pub/pid"), 9, &text, NULL, &e), 0);
+    assert_string_equal(text, "345");
+    d = opendir(in_dir("pub"));
+    assert_non_null(d);
+    while ((entry = readdir(d)))
+        others += entry->d_name[0] != '.' && strcmp(entry->d_name, "pid") != 0;
+    closedir(d);
+    assert_int_equal(others, 0);
+    assert_int_equal(unlink(in_dir("pub/pid")), 0);
+    assert_int_equal(rmdir(in_dir("pub")), 0);
+    assert_int_equal(io_publish_file(AT_FDCWD, in_dir("pub/pid"), 0644, "1", 1, &e), -ENOENT);
 }
 
 static void a_file_over_the_limit_is_refused(void **state)
@@ -168,6 +195,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_are_replaced_and_read_back),
+        cmocka_unit_test(publish_file),
         cmocka_unit_test(a_file_over_the_limit_is_refused),
         cmocka_unit_test(descriptors_cross_a_socket),
         cmocka_unit_test(unix_sockets_with_short_and_long_paths),
