@@ -38,4 +38,11 @@ static inline int left_ms(uint64_t deadline)
     return now >= deadline ? 0 : (int)((deadline - now + NS_PER_MS - 1) / NS_PER_MS);
 }
 
+/* The same moment for pthread_cond_timedwait, where its condition has this clock. */
+static inline struct timespec deadline_timespec(uint64_t deadline)
+{
+    return (struct timespec){.tv_sec = (time_t)(deadline / NS_PER_S),
+                             .tv_nsec = (long)(deadline % NS_PER_S)};
+}
+
 #endif

@@ -56,18 +56,25 @@ static dev_t decode_dev(uint32_t dev)
     return makedev((dev & 0xfff00) >> 8, (dev & 0xff) | ((dev >> 12) & 0xfff00));
 }
 
-int op_mknod(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
+/* The name after an operation's own structure of len bytes; the ids to make it with are entered. */
+static int begin_make(struct fs *fs, struct fs_request *rq, void *in, size_t len,
+                      const uint32_t *umask, const char **name)
 {
-    struct fuse_mknod_in in;
-    const char *name = "";
-    int rc = reader_take(&rq->body, &in, sizeof(in));
+    int rc = reader_take(&rq->body, in, len);
 
     if (rc == 0)
-        rc = reader_name(&rq->body, &name);
+        rc = reader_name(&rq->body, name);
     if (rc == 0)
         rc = reader_end(&rq->body);
-    if (rc == 0)
-        rc = cred_enter(fs, rq, in.umask);
+    return rc < 0 ? rc : cred_enter(fs, rq, *umask);
+}
+
+int op_mknod(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
+{
+    struct fuse_mknod_in in = {0};
+    const char *name = "";
+    int rc = begin_make(fs, rq, &in, sizeof(in), &in.umask, &name);
+
     if (rc < 0)
         return rc;
     rc = mknodat(rq->node->fd, name, in.mode, decode_dev(in.rdev)) < 0 ? -errno : 0;
@@ -77,16 +84,10 @@ int op_mknod(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 
 int op_mkdir(struct fs *fs, struct fs_request *rq, struct fs_reply *rp)
 {
-    struct fuse_mkdir_in in;
+    struct fuse_mkdir_in in = {0};
     const char *name = "";
-    int rc = reader_take(&rq->body, &in, sizeof(in));
+    int rc = begin_make(fs, rq, &in, sizeof(in), &in.umask, &name);
 
-    if (rc == 0)
-        rc = reader_name(&rq->body, &name);
-    if (rc == 0)
-        rc = reader_end(&rq->body);
-    if (rc == 0)
-        rc = cred_enter(fs, rq, in.umask);
     if (rc < 0)
         return rc;
     rc = mkdirat(rq->node->fd, name, in.mode & 07777) < 0 ? -errno : 0;

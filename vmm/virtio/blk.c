@@ -12,6 +12,8 @@
  * FLUSH gets durable writes (5.2.6.2). No request allocates.
  */
 #include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/log.h"
 #include "vmm/virtio/again.h"
 #include "vmm/virtio/disk.h"
 #include "vmm/virtio/virtio.h"
@@ -172,6 +174,11 @@ static uint8_t serve_type(struct blk *b, uint32_t type, uint64_t sector)
     }
 }
 
+static bool on_hold(const struct blk *b)
+{
+    return __atomic_load_n(&b->hold, __ATOMIC_ACQUIRE);
+}
+
 /* Serves b->chain and hands it back. -EPROTO when it has no place for a header or a status. */
 static int serve_chain(struct blk *b)
 {
@@ -181,6 +188,8 @@ static int serve_chain(struct blk *b)
         return -EPROTO;
 
     uint8_t status = serve_type(b, head.type, head.sector);
+    if (on_hold(b))
+        return 0; /* reset meanwhile, and perhaps not waited for: the ring is not ours any more */
     (void)chain_write(c, c->write_len - 1, &status, 1);
     /* "Written" counts from the first byte on, so data that failed to come hides the status. */
     bool whole = status == VIRTIO_BLK_S_OK || c->write_len == 1;
@@ -194,7 +203,7 @@ static int serve_chain(struct blk *b)
 static int serve(struct blk *b, unsigned max)
 {
     for (unsigned i = 0; i < max; i++) {
-        if (__atomic_load_n(&b->hold, __ATOMIC_ACQUIRE))
+        if (on_hold(b))
             return 0;
         int rc = queue_pop(&b->dev.queues[0], &b->chain);
         if (rc == 1)
@@ -315,19 +324,27 @@ static int blk_activate(struct virtio_device *dev)
     return 0;
 }
 
-/* Returns when the request in hand, if any, is done: at most one transfer of the disk. */
+/* The request in hand, if any, ends first, unless the disk hangs: then the device is stuck until a
+ * later reset, which waits no more, finds it ended. */
 static void blk_reset(struct virtio_device *dev)
 {
     struct blk *b = to_blk(dev);
+    const struct timespec until = deadline_timespec(deadline_ns(VIRTIO_RESET_WAIT_MS));
+    int rc = dev->stuck ? ETIMEDOUT : 0;
     again_cancel(&b->again);
     pthread_mutex_lock(&b->lock);
     __atomic_store_n(&b->hold, true, __ATOMIC_RELEASE);
-    while (b->busy)
-        pthread_cond_wait(&b->idle, &b->lock);
+    while (b->busy && rc == 0)
+        rc = pthread_cond_timedwait(&b->idle, &b->lock, &until);
+    if (b->busy && !dev->stuck)
+        log_warn("virtio-blk: a request hangs in the host's disk: the device stops");
+    dev->stuck = b->busy;
     b->kicked = b->bad = false;
     pthread_mutex_unlock(&b->lock);
 }
 
+/* A thread that hangs in the host's disk stays, and with it all that it uses, until the process
+ * ends. */
 static void blk_free(struct virtio_device *dev)
 {
     if (!dev)
@@ -339,6 +356,11 @@ static void blk_free(struct virtio_device *dev)
         b->quit = true;
         pthread_cond_signal(&b->wake);
         pthread_mutex_unlock(&b->lock);
+        if (dev->stuck) {
+            loop_del(dev->loop, &b->report);
+            again_done(&b->again);
+            return;
+        }
         pthread_join(b->worker, NULL);
     }
     again_done(&b->again);
@@ -463,7 +485,11 @@ struct virtio_device *virtio_blk_new(struct loop *loop, int fd, bool readonly, c
     set_config(b);
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->wake, NULL);
-    pthread_cond_init(&b->idle, NULL);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&b->idle, &clock);
+    pthread_condattr_destroy(&clock);
 
     int report = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int rc = report < 0 ? -errno : loop_add(loop, &b->report, report, EPOLLIN, on_report, b);

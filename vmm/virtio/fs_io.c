@@ -6,6 +6,7 @@
 #include "vmm/virtio/fs_io.h"
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/fuse_wire.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
-#include <time.h>
 
 #define STACK_SIZE (64u * 1024)
 /* The most that is copied on the loop thread, which others wait for: what an honest guest asks. */
@@ -217,23 +217,9 @@ bool fs_io_submit(struct fs_io *io, struct fs_job *job)
     return false;
 }
 
-static struct timespec cancel_end(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += FS_IO_CANCEL_MS / 1000;
-    t.tv_nsec += FS_IO_CANCEL_MS % 1000 * 1000000L;
-    if (t.tv_nsec >= 1000000000L) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000L;
-    }
-    return t;
-}
-
 bool fs_io_cancel(struct fs_io *io)
 {
-    const struct timespec until = cancel_end();
+    const struct timespec until = deadline_timespec(deadline_ns(VIRTIO_RESET_WAIT_MS));
     bool ended;
 
     pthread_mutex_lock(&io->lock);

@@ -17,9 +17,6 @@
 #include <sys/types.h>
 
 #define FS_IO_THREADS 2
-/* How long a cancel waits for reads and writes that have begun. Others wait with it: a disk that
- * works ends them within this, and one that hangs costs it once. */
-#define FS_IO_CANCEL_MS 500
 
 struct fs_job {
     struct fs_job *next;
@@ -70,8 +67,9 @@ bool fs_io_done(struct fs_io *io) must_check;
 bool fs_io_submit(struct fs_io *io, struct fs_job *job) must_check;
 /*
  * Forgets all jobs; fn is not called for any of them. True: no guest memory or file is touched any
- * more. False: some that have begun did not end within FS_IO_CANCEL_MS; until a later call, which
- * waits no more, says true, their files and memory are in use and nothing may be submitted.
+ * more. False: some that have begun did not end within VIRTIO_RESET_WAIT_MS; until a later
+ * call, which waits no more, says true, their files and memory are in use and nothing may be
+ * submitted.
  */
 bool fs_io_cancel(struct fs_io *io) must_check;
 

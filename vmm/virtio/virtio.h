@@ -20,6 +20,9 @@
 #define VIRTIO_QUEUES_MAX 4
 #define VIRTIO_CONFIG_MAX 256 /* bytes of device configuration space */
 #define VIRTIO_SAVE_MAX   (64 * 1024)
+/* How long a reset waits for the host's disk. Others wait with it: a disk that works ends what has
+ * begun within this, and one that hangs costs it once. */
+#define VIRTIO_RESET_WAIT_MS 500
 
 struct virtio_device;
 
