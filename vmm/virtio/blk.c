@@ -337,7 +337,7 @@ static void blk_reset(struct virtio_device *dev)
     while (b->busy && rc == 0)
         rc = pthread_cond_timedwait(&b->idle, &b->lock, &until);
     if (b->busy && !dev->stuck)
-        log_warn("virtio-blk: a request hangs in the host's disk: the device stops");
+        log_warning("virtio-blk: a request hangs in the host's disk: the device stops");
     dev->stuck = b->busy;
     b->kicked = b->bad = false;
     pthread_mutex_unlock(&b->lock);
