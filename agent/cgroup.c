@@ -6,6 +6,7 @@
 #include "agent/cgroup.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/limits.h"
 #include "lib/path.h"
 #include "lib/str.h"
 
@@ -19,7 +20,6 @@
 #include <unistd.h>
 
 #define CGROUP_DEPTH_MAX 32
-#define CPU_PERIOD_US    100000
 
 int cgroup_make(const char *dir, const char *name, struct err *e)
 {
@@ -43,63 +43,34 @@ int cgroup_make(const char *dir, const char *name, struct err *e)
     return take_fd(&fd);
 }
 
-static int set(int fd, const char *file, const char *text, const char *key, struct err *e)
+static bool exists(int fd, const char *file)
 {
+    return faccessat(fd, file, F_OK, 0) == 0;
+}
+
+static int set(void *arg, const char *key, const char *file, const char *text, struct err *e)
+{
+    int fd = *(const int *)arg;
+
+    /* the swap of a guest without swap is nothing, whatever its limit: the file may be missing */
+    if (strcmp(key, "memory.swap") == 0 && !exists(fd, file))
+        return 0;
+    /* a kernel without huge page pools keeps every limit that allows none */
+    if (strcmp(key, "hugepageLimits") == 0 && !exists(fd, file))
+        return strcmp(text, "0") == 0 ? 0
+                                      : err_set(e, ENOTSUP,
+                                                "linux.resources.hugepageLimits: the guest kernel "
+                                                "has no huge pages to hand out (%s)",
+                                                file);
     if (io_write_file(fd, file, text, e) < 0)
         return err_wrap(e, "linux.resources.%s", key);
     return 0;
 }
 
-static int set_num(int fd, const char *file, int64_t v, const char *key, struct err *e)
-{
-    char text[32];
-
-    if (v < 0)
-        return set(fd, file, "max", key, e);
-    snprintf(text, sizeof(text), "%lld", (long long)v);
-    return set(fd, file, text, key, e);
-}
-
-uint64_t cgroup_weight_of_shares(uint64_t shares)
-{
-    if (shares < 2)
-        shares = 2;
-    if (shares > 262144)
-        shares = 262144;
-    return 1 + ((shares - 2) * 9999) / 262142;
-}
-
-/* The OCI's swap is memory plus swap, cgroup v2's is swap alone; -1 = no limit, -2 = not given. */
-int cgroup_swap_max(const struct spec_resources *r, int64_t *out, struct err *e)
-{
-    const struct opt_i64 *limit = &r->memory.limit, *swap = &r->memory.swap;
-
-    *out = -2;
-    if (!swap->set || swap->v == 0)
-        return 0;
-    if (swap->v < 0) {
-        *out = -1;
-        return 0;
-    }
-    if (!limit->set || limit->v == 0 || limit->v == -1)
-        return err_set(e, EINVAL,
-                       "linux.resources.memory.swap needs linux.resources.memory.limit as well");
-    if (swap->v < limit->v)
-        return err_set(e, EINVAL,
-                       "linux.resources.memory.swap is memory and swap: it must not be less than "
-                       "linux.resources.memory.limit");
-    *out = swap->v - limit->v;
-    return 0;
-}
-
-static int set_memory(int fd, const struct spec_resources *r, struct err *e)
+int cgroup_set(int fd, const struct spec_resources *r, struct err *e)
 {
     uint64_t used = 0;
-    int64_t swap;
-    int k = cgroup_swap_max(r, &swap, e);
 
-    if (k < 0)
-        return k;
     if (r->memory.limit.set && r->memory.limit.v > 0 && r->memory.check_before_update) {
         (void)cgroup_field(fd, "memory.current", NULL, &used);
         if (used > (uint64_t)r->memory.limit.v)
@@ -107,133 +78,7 @@ static int set_memory(int fd, const struct spec_resources *r, struct err *e)
                            "linux.resources.memory.limit is below what is in use now (%llu bytes)",
                            (unsigned long long)used);
     }
-    /* the swap of a guest without swap is nothing, whatever its limit: the file may be missing */
-    if (swap != -2 && faccessat(fd, "memory.swap.max", F_OK, 0) == 0)
-        k = set_num(fd, "memory.swap.max", swap, "memory.swap", e);
-    if (k == 0 && r->memory.limit.set && r->memory.limit.v)
-        k = set_num(fd, "memory.max", r->memory.limit.v, "memory.limit", e);
-    if (k == 0 && r->memory.reservation.set && r->memory.reservation.v)
-        k = set_num(fd, "memory.low", r->memory.reservation.v, "memory.reservation", e);
-    return k;
-}
-
-static int set_cpu(int fd, const struct spec_resources *r, struct err *e)
-{
-    char text[64];
-    int k = 0;
-
-    if (r->cpu.shares.set && r->cpu.shares.v)
-        k = set_num(fd, "cpu.weight", (int64_t)cgroup_weight_of_shares(r->cpu.shares.v),
-                    "cpu.shares", e);
-    if (k == 0 &&
-        ((r->cpu.quota.set && r->cpu.quota.v) || (r->cpu.period.set && r->cpu.period.v))) {
-        uint64_t period = r->cpu.period.set && r->cpu.period.v ? r->cpu.period.v : CPU_PERIOD_US;
-
-        if (r->cpu.quota.set && r->cpu.quota.v > 0)
-            snprintf(text, sizeof(text), "%lld %llu", (long long)r->cpu.quota.v,
-                     (unsigned long long)period);
-        else
-            snprintf(text, sizeof(text), "max %llu", (unsigned long long)period);
-        k = set(fd, "cpu.max", text, "cpu.quota", e);
-    }
-    if (k == 0 && r->cpu.burst.set)
-        k = set_num(fd, "cpu.max.burst", (int64_t)r->cpu.burst.v, "cpu.burst", e);
-    if (k == 0 && r->cpu.idle.set)
-        k = set_num(fd, "cpu.idle", r->cpu.idle.v, "cpu.idle", e);
-    if (k == 0 && r->cpu.cpus && *r->cpu.cpus)
-        k = set(fd, "cpuset.cpus", r->cpu.cpus, "cpu.cpus", e);
-    if (k == 0 && r->cpu.mems && *r->cpu.mems)
-        k = set(fd, "cpuset.mems", r->cpu.mems, "cpu.mems", e);
-    return k;
-}
-
-static int set_io_values(int fd, const struct spec_dev_values *d, const char *word, const char *key,
-                         struct err *e)
-{
-    char text[96];
-
-    for (size_t i = 0; i < d->n; i++) {
-        snprintf(text, sizeof(text), "%lld:%lld %s%llu", (long long)d->v[i].major,
-                 (long long)d->v[i].minor, word, (unsigned long long)d->v[i].value);
-        if (set(fd, *word ? "io.max" : "io.weight", text, key, e) < 0)
-            return -e->code;
-    }
-    return 0;
-}
-
-static int set_io(int fd, const struct spec_resources *r, struct err *e)
-{
-    int k = 0;
-
-    if (r->block_io.weight.set && r->block_io.weight.v)
-        k = set_num(fd, "io.weight", (int64_t)r->block_io.weight.v, "blockIO.weight", e);
-    if (k == 0)
-        k = set_io_values(fd, &r->block_io.weight_device, "", "blockIO.weightDevice", e);
-    if (k == 0)
-        k = set_io_values(fd, &r->block_io.read_bps, "rbps=", "blockIO.throttleReadBpsDevice", e);
-    if (k == 0)
-        k = set_io_values(fd, &r->block_io.write_bps, "wbps=", "blockIO.throttleWriteBpsDevice", e);
-    if (k == 0)
-        k = set_io_values(fd, &r->block_io.read_iops, "riops=", "blockIO.throttleReadIOPSDevice",
-                          e);
-    if (k == 0)
-        k = set_io_values(fd, &r->block_io.write_iops, "wiops=", "blockIO.throttleWriteIOPSDevice",
-                          e);
-    return k;
-}
-
-static int set_hugepages(int fd, const struct spec_resources *r, struct err *e)
-{
-    for (size_t i = 0; i < r->nhugepages; i++) {
-        char file[64];
-
-        if (str_printf(file, sizeof(file), "hugetlb.%s.max", r->hugepages[i].size) < 0)
-            return err_set(e, EINVAL, "linux.resources.hugepageLimits[%zu].pageSize", i);
-        /* a kernel without huge page pools keeps every limit that allows none */
-        if (faccessat(fd, file, F_OK, 0) < 0) {
-            if (r->hugepages[i].limit == 0)
-                continue;
-            return err_set(e, ENOTSUP,
-                           "linux.resources.hugepageLimits[%zu] (%s): the guest kernel has no huge "
-                           "pages to hand out",
-                           i, r->hugepages[i].size);
-        }
-        if (set_num(fd, file, (int64_t)(r->hugepages[i].limit & INT64_MAX), "hugepageLimits", e) <
-            0)
-            return -e->code;
-    }
-    return 0;
-}
-
-static int set_unified(int fd, const struct spec_resources *r, struct err *e)
-{
-    for (size_t i = 0; i < r->nunified; i++) {
-        const char *file = r->unified[i].key;
-
-        if (!path_is_clean_name(file) || !strchr(file, '.') || str_starts(file, "cgroup."))
-            return err_set(e, EINVAL,
-                           "linux.resources.unified: %s is not a file of a cgroup controller",
-                           file);
-        if (io_write_file(fd, file, r->unified[i].value, e) < 0)
-            return err_wrap(e, "linux.resources.unified");
-    }
-    return 0;
-}
-
-int cgroup_set(int fd, const struct spec_resources *r, struct err *e)
-{
-    int k = set_memory(fd, r, e);
-
-    if (k == 0)
-        k = set_cpu(fd, r, e);
-    /* runc leaves pids alone for 0 */
-    if (k == 0 && r->pids_limit.set && r->pids_limit.v)
-        k = set_num(fd, "pids.max", r->pids_limit.v, "pids.limit", e);
-    if (k == 0)
-        k = set_io(fd, r, e);
-    if (k == 0)
-        k = set_hugepages(fd, r, e);
-    return k == 0 ? set_unified(fd, r, e) : k;
+    return limits_each(r, set, &fd, e);
 }
 
 int cgroup_kill(int fd)

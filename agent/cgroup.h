@@ -22,10 +22,6 @@ int cgroup_field(int fd, const char *file, const char *key, uint64_t *out);
 /* The whole file in buf, NUL-terminated. Length or -errno. */
 ssize_t cgroup_read(int fd, const char *file, char *buf, size_t size);
 
-/* Conversions from the numbers of cgroup v1, which the OCI speaks. */
-uint64_t cgroup_weight_of_shares(uint64_t shares);
-int cgroup_swap_max(const struct spec_resources *r, int64_t *out, struct err *e) must_check;
-
 /* stats.c */
 json_t *cgroup_stats(int fd);
 json_t *process_list(const pid_t *pids, size_t n);

@@ -155,41 +155,6 @@ static void test_devices_limits(void **state)
     free(rules);
 }
 
-static void test_weight(void **state)
-{
-    (void)state;
-    assert_int_equal(cgroup_weight_of_shares(0), 1);
-    assert_int_equal(cgroup_weight_of_shares(2), 1);
-    assert_int_equal(cgroup_weight_of_shares(512), 20);
-    assert_int_equal(cgroup_weight_of_shares(1024), 39);
-    assert_int_equal(cgroup_weight_of_shares(262144), 10000);
-    assert_int_equal(cgroup_weight_of_shares(UINT64_MAX), 10000);
-}
-
-static void test_swap(void **state)
-{
-    struct spec_resources r;
-    struct err e = ERR_INIT;
-    int64_t out;
-
-    (void)state;
-    memset(&r, 0, sizeof(r));
-    assert_int_equal(cgroup_swap_max(&r, &out, &e), 0);
-    assert_int_equal(out, -2);
-    r.memory.swap.set = true;
-    r.memory.swap.v = -1;
-    assert_int_equal(cgroup_swap_max(&r, &out, &e), 0);
-    assert_int_equal(out, -1);
-    r.memory.swap.v = 100;
-    assert_int_equal(cgroup_swap_max(&r, &out, &e), -EINVAL);
-    r.memory.limit.set = true;
-    r.memory.limit.v = 60;
-    assert_int_equal(cgroup_swap_max(&r, &out, &e), 0);
-    assert_int_equal(out, 40);
-    r.memory.limit.v = 101;
-    assert_int_equal(cgroup_swap_max(&r, &out, &e), -EINVAL);
-}
-
 /* A directory with `yes` (a program), `no` (not executable), `sub` (a directory). */
 static void make_tree(char dir[64])
 {
@@ -334,8 +299,6 @@ int main(void)
         cmocka_unit_test(test_devices_rules),
         cmocka_unit_test(test_devices_allow_all),
         cmocka_unit_test(test_devices_limits),
-        cmocka_unit_test(test_weight),
-        cmocka_unit_test(test_swap),
         cmocka_unit_test(test_cgroup_remove),
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_find_empty_element),

@@ -1,0 +1,31 @@
+/*
+ * linux.resources as the files of a cgroup v2: which file, and what goes into it. The agent writes
+ * them in the guest, the runtime in the container's cgroup on the host (with room for the VM). This
+ * only says what; who calls knows which directory, and what to do about a file that is not there.
+ */
+#ifndef BULKHEAD_LIMITS_H
+#define BULKHEAD_LIMITS_H
+
+#include "lib/spec.h"
+
+#define LIMITS_CPU_PERIOD_US 100000 /* the kernel's, for a quota without a period */
+
+/* key: of config.json, below linux.resources, for errors ("memory.limit", "unified"). */
+typedef int limits_fn(void *arg, const char *key, const char *file, const char *text,
+                      struct err *e);
+
+/*
+ * Calls fn for each file, in the order in which they are to be written, until one fails. A number
+ * that is not given is not written; one that is 0 where that means "as it is" neither (runc). Both
+ * weights of blockIO come twice, once for each of the kernel's two files: io.bfq.weight and
+ * io.weight. -EINVAL when the numbers contradict each other.
+ */
+int limits_each(const struct spec_resources *r, limits_fn *fn, void *arg, struct err *e) must_check;
+
+/* Conversions from the numbers of cgroup v1, which the OCI speaks. */
+uint64_t limits_cpu_weight(uint64_t shares);
+uint64_t limits_io_weight(uint64_t weight);
+/* memory.swap.max of "memory and swap together": -1 = no limit, -2 = not given. */
+int limits_swap(const struct spec_resources *r, int64_t *out, struct err *e) must_check;
+
+#endif
