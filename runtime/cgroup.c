@@ -1,7 +1,7 @@
 /*
- * The container's cgroup on the host: creation, killing and removal, freezing. cgroup v2
- * only; on a host with both hierarchies (v2 at /sys/fs/cgroup/unified) grouping, killing and
- * freezing work there, and limits do not, since v1 holds the controllers. No state: the file system
+ * The container's cgroup on the host: creation, killing and removal. cgroup v2 only; on a
+ * host with both hierarchies (v2 at /sys/fs/cgroup/unified) grouping and killing work there, and
+ * limits do not, since v1 holds the controllers. No state: the file system
  * has it.
  *
  * Names are resolved one component at a time below an open descriptor of the hierarchy, with
@@ -29,7 +29,6 @@
 
 #define CGROUP_FILE_MAX (1u << 20) /* cgroup.procs of a hundred thousand processes */
 #define KILL_WAIT_MS    10000      /* a killed process that is this slow hangs in the kernel */
-#define FREEZE_WAIT_MS  10000
 #define CREATE_TRIES    8
 
 static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
@@ -193,25 +192,32 @@ int cgroup_open(const char *path, int *fd_out, struct err *e)
     return 0;
 }
 
-int cgroup_add(const char *path, pid_t pid, struct err *e)
-{
-    cleanup_fd int dir = open_path(path, e);
-    char text[16];
-    int r;
+/* --- removal ---------------------------------------------------------------------------------- */
 
-    if (dir < 0)
-        return dir;
-    snprintf(text, sizeof(text), "%d", (int)pid);
-    r = io_write_file(dir, "cgroup.procs", text, e);
-    return r < 0 ? err_wrap(e, "cgroup %s: add process %d", path, (int)pid) : 0;
+/* Waits until nobody is in it. A cgroup that vanishes meanwhile is -ENODEV, the deadline
+ * -ETIMEDOUT. */
+static int wait_empty(int dir, int64_t deadline)
+{
+    cleanup_fd int fd = openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return errno == ENOENT ? -ENODEV : -errno;
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = POLLPRI};
+        int64_t left = deadline - monotonic_ms();
+        int v = read_event(fd, "populated ");
+
+        if (v <= 0)
+            return v;
+        if (left <= 0)
+            return -ETIMEDOUT;
+        if (poll(&p, 1, (int)left) < 0 && errno != EINTR)
+            return -errno;
+    }
 }
 
-/* --- a walk over a cgroup and all below it ---------------------------------------------------- */
-
-typedef int visit_fn(int parent, int dir, const char *name, void *arg, struct err *e);
-
-/* Calls fn for every cgroup below dir, children first. parent and name say where it stands. */
-static int visit_below(int dir, visit_fn *fn, void *arg, struct err *e)
+/* Removes all cgroups below dir, children first. */
+static int remove_below(int dir, struct err *e)
 {
     int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = copy < 0 ? NULL : fdopendir(copy);
@@ -232,47 +238,12 @@ static int visit_below(int dir, visit_fn *fn, void *arg, struct err *e)
         child = openat(dir, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (child < 0)
             continue; /* gone meanwhile */
-        r = visit_below(child, fn, arg, e);
-        if (r == 0)
-            r = fn(dir, child, entry->d_name, arg, e);
+        r = remove_below(child, e);
+        if (r == 0 && unlinkat(dir, entry->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+            r = err_errno(e, "remove \"%s\"", entry->d_name);
     }
     closedir(d);
     return r;
-}
-
-/* --- removal ---------------------------------------------------------------------------------- */
-
-/*
- * Waits until `key` of cgroup.events is `want`. A cgroup that vanishes meanwhile is -ENODEV, the
- * deadline -ETIMEDOUT.
- */
-static int wait_event(int dir, const char *key, int want, int64_t deadline)
-{
-    cleanup_fd int fd = openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return errno == ENOENT ? -ENODEV : -errno;
-    for (;;) {
-        struct pollfd p = {.fd = fd, .events = POLLPRI};
-        int64_t left = deadline - monotonic_ms();
-        int v = read_event(fd, key);
-
-        if (v < 0 || v == want)
-            return v < 0 ? v : 0;
-        if (left <= 0)
-            return -ETIMEDOUT;
-        if (poll(&p, 1, (int)left) < 0 && errno != EINTR)
-            return -errno;
-    }
-}
-
-static int remove_one(int parent, int dir, const char *name, void *arg, struct err *e)
-{
-    (void)dir;
-    (void)arg;
-    if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-        return err_errno(e, "remove \"%s\"", name);
-    return 0;
 }
 
 /* Kills, waits, and removes all below dir; -EBUSY when something came in meanwhile. */
@@ -287,14 +258,14 @@ static int empty(int dir, int64_t deadline, struct err *e)
         return 0; /* removed by someone else */
     if (r < 0)
         return r;
-    r = wait_event(dir, "populated ", 0, deadline);
+    r = wait_empty(dir, deadline);
     if (r == -ENODEV)
         return 0;
     if (r == -ETIMEDOUT)
         return err_set(e, ETIMEDOUT, "processes in it were killed and do not end");
     if (r < 0)
         return err_set(e, -r, "wait until it is empty: %s", strerror(-r));
-    return visit_below(dir, remove_one, NULL, e);
+    return remove_below(dir, e);
 }
 
 /* Are we in the cgroup `path`, or below it? Killing it would kill the killer. */
@@ -338,6 +309,20 @@ static int destroy(const char *path, int root, struct err *e)
     }
 }
 
+int cgroup_empty(const char *path, struct err *e)
+{
+    cleanup_fd int dir = -1;
+    int r = holds_us(path, e);
+
+    if (r < 0)
+        return r;
+    dir = open_path(path, e);
+    if (dir == -ENOENT)
+        return 0;
+    r = dir < 0 ? dir : empty(dir, monotonic_ms() + KILL_WAIT_MS, e);
+    return r < 0 ? err_wrap(e, "cgroup %s", path) : 0;
+}
+
 int cgroup_destroy(const char *path, struct err *e)
 {
     cleanup_fd int root = open_root(e);
@@ -354,87 +339,5 @@ int cgroup_destroy(const char *path, struct err *e)
     if (r < 0)
         return err_wrap(e, "cgroup %s", path);
     remove_default_parent(path, root);
-    return 0;
-}
-
-/* --- the rest --------------------------------------------------------------------------------- */
-
-int cgroup_freeze(const char *path, bool frozen, struct err *e)
-{
-    cleanup_fd int dir = open_path(path, e);
-    int r;
-
-    if (dir < 0)
-        return dir;
-    r = io_write_file(dir, "cgroup.freeze", frozen ? "1" : "0", e);
-    if (r < 0)
-        return err_wrap(e, "cgroup %s", path);
-    r = wait_event(dir, "frozen ", frozen, monotonic_ms() + FREEZE_WAIT_MS);
-    if (r < 0)
-        return err_set(e, -r, "cgroup %s does not become %s: %s", path,
-                       frozen ? "frozen" : "thawed", strerror(-r));
-    return 0;
-}
-
-struct pids {
-    pid_t *v;
-    size_t n, cap;
-};
-
-static int add_pid(struct pids *p, pid_t pid, struct err *e)
-{
-    if (p->n == p->cap) {
-        size_t cap = p->cap ? 2 * p->cap : 16;
-        pid_t *grown = reallocarray(p->v, cap, sizeof(*grown));
-
-        if (!grown)
-            return err_set(e, ENOMEM, "out of memory");
-        p->v = grown;
-        p->cap = cap;
-    }
-    p->v[p->n++] = pid;
-    return 0;
-}
-
-static int collect(int parent, int dir, const char *name, void *arg, struct err *e)
-{
-    cleanup_free char *text = NULL;
-    char *save = NULL;
-    int r = io_read_file(dir, "cgroup.procs", CGROUP_FILE_MAX, &text, NULL, e);
-
-    (void)parent;
-    (void)name;
-    if (r == -ENOENT || r == -ENODEV)
-        return 0; /* gone meanwhile */
-    if (r < 0)
-        return r;
-    for (char *line = strtok_r(text, "\n", &save); line && r == 0;
-         line = strtok_r(NULL, "\n", &save)) {
-        uint64_t pid;
-
-        /* 0 = a process that our pid namespace does not show */
-        if (str_to_u64(line, &pid) == 0 && pid > 0 && pid <= INT32_MAX)
-            r = add_pid(arg, (pid_t)pid, e);
-    }
-    return r;
-}
-
-int cgroup_pids(const char *path, pid_t **out, size_t *n_out, struct err *e)
-{
-    cleanup_fd int dir = open_path(path, e);
-    struct pids p = {0};
-    int r;
-
-    if (dir < 0)
-        return dir;
-    r = visit_below(dir, collect, &p, e);
-    if (r == 0)
-        r = collect(-1, dir, "", &p, e);
-    if (r < 0) {
-        free(p.v);
-        return err_wrap(e, "cgroup %s", path);
-    }
-    *out = p.v;
-    *n_out = p.n;
     return 0;
 }

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define PROC_CGROUP_MAX (1u << 16)
 
@@ -87,17 +86,15 @@ static int add_slice(struct strbuf *b, const char *slice, struct err *e)
 }
 
 /*
- * "slice:prefix:name": the scope prefix-name.scope in that slice. Where systemd runs it owns the
- * tree and has to be asked for the scope, over D-Bus, which we do not do: a directory made behind
- * its back loses its limits at the next daemon-reload. Where it does not run, the directory is the
- * scope.
+ * "slice:prefix:name": the scope prefix-name.scope in that slice. Where systemd runs it is asked
+ * for the scope (systemd.c), since it owns the tree: a directory made behind its back loses its
+ * limits at the next daemon-reload. Where it does not run, the directory is the scope.
  */
 static int systemd_path(struct strbuf *b, const char *spec, struct err *e)
 {
     cleanup_free char *copy = strdup(spec);
     char *prefix = copy ? strchr(copy, ':') : NULL;
     char *name = prefix ? strchr(prefix + 1, ':') : NULL;
-    struct stat st;
     int r;
 
     if (!copy)
@@ -107,11 +104,6 @@ static int systemd_path(struct strbuf *b, const char *spec, struct err *e)
                        "linux.cgroupsPath must be \"slice:prefix:name\" with --systemd-cgroup, got "
                        "\"%s\"",
                        spec);
-    if (lstat("/run/systemd/system", &st) == 0)
-        return err_set(e, ENOTSUP,
-                       "--systemd-cgroup: scopes of a running systemd are not supported; use the "
-                       "cgroupfs manager (podman: --cgroup-manager=cgroupfs, containerd: "
-                       "SystemdCgroup = false)");
     *prefix++ = '\0';
     *name++ = '\0';
     r = add_slice(b, *copy ? copy : "system.slice", e);

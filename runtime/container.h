@@ -47,10 +47,13 @@ int container_pause(const struct runtime *rt, const char *id, bool pause, struct
 
 /*
  * One request about a container that is there (created, running or paused): PROTO_CONTAINER_PS,
- * _STATS, _UPDATE. `body_taken` gets "id" added; NULL = {}. reply_out may be NULL.
+ * _STATS. `body_taken` gets "id" added; NULL = {}. reply_out may be NULL.
  */
 int container_query(const struct runtime *rt, const char *id, uint16_t type, json_t *body_taken,
                     json_t **reply_out, struct err *e) must_check;
+/* New limits (linux.resources), on the host and in the guest. */
+int container_update(const struct runtime *rt, const char *id, const json_t *resources,
+                     struct err *warning, struct err *e) must_check;
 /* A connection on which the guest's PROTO_OOM events of this container arrive. Returns fd. */
 int container_watch(const struct runtime *rt, const char *id, struct err *e) must_check;
 /* Host pids of the container's processes that clients started (init, execs), for `ps`. *out is

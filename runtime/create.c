@@ -18,11 +18,11 @@
 #include "lib/names.h"
 #include "lib/str.h"
 #include "runtime/cancel.h"
-#include "runtime/cgroup.h"
 #include "runtime/client.h"
 #include "runtime/container.h"
 #include "runtime/guest.h"
 #include "runtime/hooks.h"
+#include "runtime/hostgroup.h"
 #include "runtime/sandbox.h"
 #include "runtime/support.h"
 
@@ -58,7 +58,7 @@ struct creation {
     json_t *mounts;
     struct shim shim;
     struct sandbox sandbox;
-    int cgroup_fd;
+    struct hostgroup group;
     int control, streams[3];
     uint64_t end; /* monotonic ns, from when the hooks have ended */
     bool hooks_ran;
@@ -162,41 +162,6 @@ static int claim(struct creation *c, struct err *e)
 
 /* --- 3: cgroup, trees, shim ------------------------------------------------------------------- */
 
-static bool may_do_without_cgroup(const struct creation *c, int code)
-{
-    bool denied = code == EACCES || code == EPERM || code == EROFS;
-
-    return (denied && geteuid() != 0) || !c->spec->linux_.cgroups_path;
-}
-
-static int make_cgroup(struct creation *c, struct err *warning, struct err *e)
-{
-    cleanup_free char *path = NULL;
-    int r;
-
-    if (c->rt->no_cgroup)
-        return 0;
-    r = cgroup_path(c->spec->linux_.cgroups_path, c->id, c->rt->systemd_cgroup, &path, e);
-    if (r == 0) {
-        /* on disk before it exists: an empty directory of a killed create can be found */
-        c->state.cgroup = take_ptr(path);
-        r = store_save(&c->store, &c->state, e);
-        if (r < 0)
-            return r;
-        r = cgroup_create(c->state.cgroup, &c->cgroup_fd, e);
-    }
-    if (r < 0) {
-        free(c->state.cgroup);
-        c->state.cgroup = NULL;
-        if (!may_do_without_cgroup(c, -r))
-            return err_wrap(e, "cgroup");
-        err_set(warning, e->code, "the container has no cgroup on the host: %s", e->msg);
-        return store_save(&c->store, &c->state, e);
-    }
-    c->state.cgroup_made = true;
-    return store_save(&c->store, &c->state, e);
-}
-
 static int make_shim(struct creation *c, struct err *e)
 {
     const struct spec_namespace *net = &c->spec->linux_.ns[NS_NETWORK];
@@ -207,7 +172,7 @@ static int make_shim(struct creation *c, struct err *e)
         .rootfs = c->rootfs,
         .netns = net->path,
         .new_netns = net->present && !net->path,
-        .cgroup_fd = c->cgroup_fd,
+        .cgroup_fd = c->group.fd,
         .stdio = {0, 1, 2},
         .terminal = p->terminal,
         .rows = p->rows,
@@ -239,10 +204,12 @@ static int set_oom_score(const struct creation *c, pid_t pid, struct err *e)
 
 static int make_host_side(struct creation *c, struct err *warning, struct err *e)
 {
-    if (make_cgroup(c, warning, e) < 0 ||
+    c->state.memory_mib = c->config.memory_mib;
+    c->state.vcpus = c->config.vcpus;
+    if (hostgroup_make(c->rt, &c->spec->linux_, &c->store, &c->state, &c->group, warning, e) < 0 ||
         share_open(c->spec, c->bundle, c->id, &c->share, &c->mounts, e) < 0 || make_shim(c, e) < 0)
         return -e->code;
-    if (sandbox_start(&c->config, &c->files, &c->share, &c->store, c->cgroup_fd, &c->state,
+    if (sandbox_start(&c->config, &c->files, &c->share, &c->store, c->group.fd, &c->state,
                       &c->sandbox, e) < 0)
         return -e->code;
     cancel_vmm(c->sandbox.vmm.pidfd);
@@ -333,7 +300,8 @@ static int make(struct creation *c, struct err *warning, struct err *e)
     if (claim(c, e) < 0 || make_host_side(c, warning, e) < 0 || cancel_check(e) < 0 ||
         run_hooks(c, e) < 0 || cancel_check(e) < 0 ||
         guest_create_body(c->spec, c->id, c->bundle, c->mounts, &body, e) < 0 ||
-        enter_guest(c, body, e) < 0)
+        enter_guest(c, body, e) < 0 ||
+        hostgroup_booted(&c->spec->linux_, &c->state, warning, e) < 0)
         return -e->code;
     /* from here on a detached container stays; one in the foreground goes until it is started */
     if (!c->o->foreground)
@@ -365,7 +333,7 @@ static void creation_done(struct creation *c)
     for (int i = 0; i < 3; i++)
         close_fd(&c->streams[i]);
     sandbox_release(&c->sandbox);
-    close_fd(&c->cgroup_fd);
+    hostgroup_done(&c->group);
     share_done(&c->share);
     json_decref(c->mounts);
     sandbox_close_files(&c->files);
@@ -387,7 +355,7 @@ int container_create(const struct runtime *rt, const char *id, const struct crea
         .state = STATE_INIT,
         .shim = SHIM_INIT,
         .sandbox = SANDBOX_INIT,
-        .cgroup_fd = -1,
+        .group = HOSTGROUP_INIT,
         .control = -1,
         .streams = {-1, -1, -1},
     };

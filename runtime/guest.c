@@ -2,6 +2,7 @@
 #include "runtime/guest.h"
 
 #include "lib/cleanup.h"
+#include "runtime/cgroup.h"
 #include "runtime/seccomp.h"
 
 #include <errno.h>
@@ -60,6 +61,33 @@ static json_t *guest_namespaces(const json_t *written)
     return list;
 }
 
+/* linux.resources without what only the host can do: its disks, its CPUs and memory nodes. */
+json_t *guest_resources(const json_t *written)
+{
+    json_t *r = json_copy((json_t *)(uintptr_t)written), *cpu, *unified;
+    const char *file;
+    void *next;
+
+    json_object_del(r, "blockIO");
+    cpu = json_copy(json_object_get(r, "cpu"));
+    if (cpu) {
+        json_object_del(cpu, "cpus");
+        json_object_del(cpu, "mems");
+        json_object_set_new(r, "cpu", cpu);
+    }
+    unified = json_copy(json_object_get(r, "unified"));
+    if (unified) {
+        json_t *value;
+        json_object_foreach_safe(unified, next, file, value)
+        {
+            if (!cgroup_unified_in_guest(file))
+                json_object_del(unified, file);
+        }
+        json_object_set_new(r, "unified", unified);
+    }
+    return r;
+}
+
 static json_t *guest_linux(const json_t *written)
 {
     static const char *const host_only[] = {"cgroupsPath", "seccomp", "intelRdt"};
@@ -67,6 +95,9 @@ static json_t *guest_linux(const json_t *written)
 
     for (size_t i = 0; i < ARRAY_SIZE(host_only); i++)
         json_object_del(l, host_only[i]);
+    json_t *resources = json_object_get(l, "resources");
+    if (resources)
+        json_object_set_new(l, "resources", guest_resources(resources));
     json_t *namespaces = json_object_get(l, "namespaces");
     if (namespaces)
         json_object_set_new(l, "namespaces", guest_namespaces(namespaces));

@@ -4,10 +4,10 @@
  */
 #include "lib/cleanup.h"
 #include "lib/json.h"
-#include "runtime/cgroup.h"
 #include "runtime/client.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
+#include "runtime/hostgroup.h"
 #include "runtime/sandbox.h"
 
 #include <errno.h>
@@ -199,17 +199,6 @@ int container_pause(const struct runtime *rt, const char *id, bool pause, struct
 
 /* --- delete ----------------------------------------------------------------------------------- */
 
-/* The directory of a cgroup that a killed create may have made: only if nobody is in it. */
-static void remove_empty_cgroup(const char *path)
-{
-    static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
-    char dir[PATH_MAX];
-
-    for (size_t i = 0; i < ARRAY_SIZE(mounts); i++)
-        if (snprintf(dir, sizeof dir, "%s/%s", mounts[i], path) < (int)sizeof dir)
-            (void)rmdir(dir);
-}
-
 int container_destroy(struct store *store, struct state *state, struct err *e)
 {
     /* a create that never had a running guest has nothing to wait for */
@@ -222,10 +211,8 @@ int container_destroy(struct store *store, struct state *state, struct err *e)
             return -e->code;
     if (sandbox_stop(state, grace, e) < 0)
         return -e->code;
-    if (state->cgroup && state->cgroup_made && cgroup_destroy(state->cgroup, e) < 0)
+    if (hostgroup_remove(state, e) < 0)
         return -e->code;
-    if (state->cgroup && !state->cgroup_made)
-        remove_empty_cgroup(state->cgroup);
     return store_remove(store, e);
 }
 

@@ -1,8 +1,11 @@
-/* Verbs that ask a container something and change nothing on the host: ps, events, update. */
+/* Verbs of a container that is there and stays as it is: ps, events, update. */
 #include "lib/cleanup.h"
 #include "runtime/client.h"
 #include "runtime/container.h"
+#include "runtime/guest.h"
+#include "runtime/hostgroup.h"
 #include "runtime/sandbox.h"
+#include "runtime/support.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -41,6 +44,43 @@ int container_query(const struct runtime *rt, const char *id, uint16_t type, jso
         r = sandbox_explain(&store, &state.vmm, e);
     state_done(&state);
     store_close(&store);
+    return r;
+}
+
+/* The host first: what it cannot keep fails before anything has changed in the guest. */
+static int update(const struct store *store, const struct state *state, const json_t *resources,
+                  const struct spec_resources *parsed, struct err *warning, struct err *e)
+{
+    int r = hostgroup_update(parsed, state, warning, e);
+
+    if (r < 0)
+        return r;
+    r = client_call(
+        store->path, PROTO_CONTAINER_UPDATE,
+        json_pack("{s:s, s:o}", "id", state->id, "resources", guest_resources(resources)),
+        CLIENT_TIMEOUT_MS, NULL, e);
+    return r < 0 ? sandbox_explain(store, &state->vmm, e) : 0;
+}
+
+int container_update(const struct runtime *rt, const char *id, const json_t *resources,
+                     struct err *warning, struct err *e)
+{
+    struct spec_resources parsed = {0};
+    struct store store = STORE_INIT;
+    struct state state = STATE_INIT;
+    int r = spec_parse_resources(resources, "resources", &parsed, e);
+
+    if (r < 0)
+        return r;
+    r = support_check_resources(&parsed, "resources", e);
+    if (r == 0)
+        r = load_live(rt, id, &store, &state, e);
+    if (r == 0) {
+        r = update(&store, &state, resources, &parsed, warning, e);
+        state_done(&state);
+        store_close(&store);
+    }
+    spec_resources_done(&parsed);
     return r;
 }
 

@@ -160,11 +160,13 @@ static json_t *phases_json(const struct state *s)
 int store_save(const struct store *store, const struct state *s, struct err *e)
 {
     json_t *j = json_pack(
-        "{s:i, s:s, s:s, s:s, s:s*, s:b, s:I, s:i, s:i, s:b, s:b, s:b}", "version", STATE_VERSION,
-        "id", s->id, "bundle", s->bundle ? s->bundle : "", "rootfs", s->rootfs ? s->rootfs : "",
-        "cgroup", s->cgroup, "cgroup_made", s->cgroup_made, "created_s", (json_int_t)s->created_s,
-        "created_ns", (int)s->created_ns, "owner", (int)s->owner, "complete", s->complete,
-        "started", s->started, "paused", s->paused);
+        "{s:i, s:s, s:s, s:s, s:s*, s:b, s:b, s:I, s:i, s:I, s:i, s:i, s:b, s:b, s:b}", "version",
+        STATE_VERSION, "id", s->id, "bundle", s->bundle ? s->bundle : "", "rootfs",
+        s->rootfs ? s->rootfs : "", "cgroup", s->cgroup, "cgroup_made", s->cgroup_made,
+        "cgroup_scope", s->cgroup_scope, "memory_mib", (json_int_t)s->memory_mib, "vcpus",
+        (int)s->vcpus, "created_s", (json_int_t)s->created_s, "created_ns", (int)s->created_ns,
+        "owner", (int)s->owner, "complete", s->complete, "started", s->started, "paused",
+        s->paused);
     cleanup_free char *text = NULL;
 
     if (j && json_object_update_new(
@@ -234,7 +236,7 @@ static int get_execs(const json_t *j, struct state *s, struct err *e)
 
 static int get_numbers(const json_t *j, struct state *s, struct err *e)
 {
-    int64_t created_ns = 0, owner = 0, boot = 0;
+    int64_t created_ns = 0, owner = 0, boot = 0, memory = 0, vcpus = 0;
     json_t *phases = NULL;
 
     if (json_get_i64(j, "", "created_s", 0, INT64_MAX, &s->created_s, e) < 0 ||
@@ -245,11 +247,16 @@ static int get_numbers(const json_t *j, struct state *s, struct err *e)
         json_get_bool(j, "", "started", &s->started, e) < 0 ||
         json_get_bool(j, "", "paused", &s->paused, e) < 0 ||
         json_get_bool(j, "", "cgroup_made", &s->cgroup_made, e) < 0 ||
+        json_get_bool(j, "", "cgroup_scope", &s->cgroup_scope, e) < 0 ||
+        json_get_i64(j, "", "memory_mib", 0, PLAN_MEMORY_MAX >> 20, &memory, e) < 0 ||
+        json_get_i64(j, "", "vcpus", 0, PLAN_VCPUS_MAX, &vcpus, e) < 0 ||
         json_get_obj(j, "", "phases", &phases, e) < 0)
         return -e->code;
     s->created_ns = (uint32_t)created_ns;
     s->owner = (uid_t)owner;
     s->guest_boot_ns = (uint64_t)boot;
+    s->memory_mib = (uint64_t)memory;
+    s->vcpus = (uint32_t)vcpus;
     for (unsigned i = 0; phases && i < PHASE_COUNT; i++) {
         int64_t t = 0;
         if (json_get_i64(phases, "phases", phase_names[i], 0, INT64_MAX, &t, e) < 0)
@@ -323,6 +330,7 @@ static void salvage(const json_t *j, struct state *s)
     (void)!get_string(j, "rootfs", &s->rootfs, &ignored);
     (void)!get_string(j, "cgroup", &s->cgroup, &ignored);
     (void)!json_get_bool(j, "", "cgroup_made", &s->cgroup_made, &ignored);
+    (void)!json_get_bool(j, "", "cgroup_scope", &s->cgroup_scope, &ignored);
     (void)!json_get_bool(j, "", "complete", &s->complete, &ignored);
     (void)!get_process(j, "creator", &s->creator, &ignored);
     (void)!get_process(j, "shim", &s->shim, &ignored);

@@ -45,7 +45,10 @@ struct exec_record {
 struct state {
     char *id, *bundle, *rootfs, *cgroup; /* cgroup: path below the hierarchy's root, NULL = none */
     bool cgroup_made;                    /* it exists and holds only our processes */
-    int64_t created_s;                   /* CLOCK_REALTIME */
+    bool cgroup_scope;                   /* a scope that a running systemd made */
+    uint64_t memory_mib;                 /* the VM's */
+    uint32_t vcpus;
+    int64_t created_s; /* CLOCK_REALTIME */
     uint32_t created_ns;
     uid_t owner;
     bool complete; /* create has succeeded */

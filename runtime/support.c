@@ -310,26 +310,16 @@ static int check_cpu(const struct spec_resources *r, const char *where, struct e
     return 0;
 }
 
+/* Weights and rates are the host's cgroup's to keep; of leaf weights cgroup v2 has none. */
 static int check_block_io(const struct spec_resources *r, const char *where, struct err *e)
 {
-    static const char no_weight[] =
-        "the container's files are on the host, and the guest kernel has no disk to share out";
-    static const char no_throttle[] = "block devices of the host are not the virtual machine's";
+    static const char no_leaf[] = "cgroup v2 has none";
 
-    if (r->block_io.weight.set)
-        return refuse(e, where, "blockIO.weight", no_weight);
     if (r->block_io.leaf_weight.set)
-        return refuse(e, where, "blockIO.leafWeight", no_weight);
-    if (r->block_io.weight_device.n)
-        return refuse(e, where, "blockIO.weightDevice", no_weight);
-    if (r->block_io.read_bps.n)
-        return refuse(e, where, "blockIO.throttleReadBpsDevice", no_throttle);
-    if (r->block_io.write_bps.n)
-        return refuse(e, where, "blockIO.throttleWriteBpsDevice", no_throttle);
-    if (r->block_io.read_iops.n)
-        return refuse(e, where, "blockIO.throttleReadIOPSDevice", no_throttle);
-    if (r->block_io.write_iops.n)
-        return refuse(e, where, "blockIO.throttleWriteIOPSDevice", no_throttle);
+        return refuse(e, where, "blockIO.leafWeight", no_leaf);
+    for (size_t i = 0; i < r->block_io.weight_device.n; i++)
+        if (r->block_io.weight_device.v[i].leaf_value)
+            return refuse(e, where, "blockIO.weightDevice with a leafWeight", no_leaf);
     return 0;
 }
 

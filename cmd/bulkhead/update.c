@@ -2,9 +2,7 @@
 #include "cmd/bulkhead/command.h"
 #include "lib/cleanup.h"
 #include "lib/json.h"
-#include "lib/proto.h"
 #include "lib/str.h"
-#include "runtime/support.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,11 +23,11 @@ static const struct limit {
     {"cpu-share", "cpu", "shares", NUMBER, "relative weight"},
     {"cpu-burst", "cpu", "burst", NUMBER, "microseconds that may be saved up"},
     {"cpu-idle", "cpu", "idle", NUMBER, "1 = run only when nothing else does"},
-    {"cpuset-cpus", "cpu", "cpus", TEXT, "CPUs of the VM to use"},
-    {"cpuset-mems", "cpu", "mems", TEXT, "memory nodes of the VM to use"},
+    {"cpuset-cpus", "cpu", "cpus", TEXT, "CPUs of the host to use"},
+    {"cpuset-mems", "cpu", "mems", TEXT, "memory nodes of the host to use"},
     {"pids-limit", "pids", "limit", NUMBER, "number of processes, -1 = unlimited"},
+    {"blkio-weight", "blockIO", "weight", NUMBER, "relative weight of block I/O, on the host"},
     /* what follows is refused by name as in config.json (support.c) */
-    {"blkio-weight", "blockIO", "weight", NUMBER, "refused: the VM has no disk to share out"},
     {"kernel-memory", "memory", "kernel", SIZE, "refused: cgroup v2 has none"},
     {"kernel-memory-tcp", "memory", "kernelTCP", SIZE, "refused: cgroup v2 has none"},
     {"cpu-rt-period", "cpu", "realtimePeriod", NUMBER, "refused: cgroup v2 has none"},
@@ -81,18 +79,6 @@ static int read_file(const char *file, json_t **out, struct err *e)
     return json_load_file_at(AT_FDCWD, strcmp(file, "-") == 0 ? "/dev/stdin" : file, out, e);
 }
 
-static int check(const json_t *resources, struct err *e)
-{
-    struct spec_resources parsed = {0};
-    int r = spec_parse_resources(resources, "resources", &parsed, e);
-
-    if (r < 0)
-        return r;
-    r = support_check_resources(&parsed, "resources", e);
-    spec_resources_done(&parsed);
-    return r;
-}
-
 int cmd_update(int argc, char **argv, const struct globals *g, struct err *e)
 {
     const char *values[ARRAY_SIZE(limits)] = {NULL}, *file = NULL, *cache = NULL, *bandwidth = NULL;
@@ -101,6 +87,7 @@ int cmd_update(int argc, char **argv, const struct globals *g, struct err *e)
         {"l3-cache-schema", 0, OPTION_STRING, &cache, "refused: a VM has no Intel RDT"},
         {"mem-bw-schema", 0, OPTION_STRING, &bandwidth, "refused: a VM has no Intel RDT"},
     };
+    struct err warning = ERR_INIT;
     json_t *resources = NULL;
 
     for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
@@ -116,10 +103,11 @@ int cmd_update(int argc, char **argv, const struct globals *g, struct err *e)
         resources = json_object();
     else if (read_file(file, &resources, e) < 0)
         return -e->code;
-    if (add_limits(resources, values, e) < 0 || check(resources, e) < 0) {
-        json_decref(resources);
-        return -e->code;
-    }
-    return container_query(&g->rt, argv[first], PROTO_CONTAINER_UPDATE,
-                           json_pack("{s:o}", "resources", resources), NULL, e);
+    int r = add_limits(resources, values, e);
+    if (r == 0)
+        r = container_update(&g->rt, argv[first], resources, &warning, e);
+    json_decref(resources);
+    if (r == 0)
+        command_warn(&warning);
+    return r;
 }

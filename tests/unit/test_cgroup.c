@@ -1,4 +1,4 @@
-/* Cgroup paths anywhere; creation, killing, freezing where there is a writable cgroup v2 hierarchy,
+/* Cgroup paths anywhere; creation, killing where there is a writable cgroup v2 hierarchy,
  * else these say SKIP. */
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define TOP "/bulkhead-test-cgroup"
@@ -78,25 +77,18 @@ static void test_relative_path(void **state)
 
 static void test_systemd_paths(void **state)
 {
-    struct stat st;
-
     (void)state;
-    if (lstat("/run/systemd/system", &st) == 0) {
-        path_refused("machine.slice:libpod:abc", true, "scopes of a running systemd");
-        path_refused("machine.slice:libpod:abc", true, "--cgroup-manager=cgroupfs");
-    } else {
-        path_is("machine.slice:libpod:abc", true, "/machine.slice/libpod-abc.scope");
-        path_is(":libpod:abc", true, "/system.slice/libpod-abc.scope");
-        path_is("-.slice:libpod:abc", true, "/libpod-abc.scope");
-        path_is("a-b-c.slice::x", true, "/a.slice/a-b.slice/a-b-c.slice/x.scope");
-        path_is("a.slice:p:q.slice", true, "/a.slice/q.slice");
-        path_refused("a:b:c", true, "not the name of a systemd slice");
-        path_refused("/a.slice:b:c", true, "not the name of a systemd slice");
-        path_refused("a/../b.slice:b:c", true, "not the name of a systemd slice");
-        path_refused("a--b.slice:b:c", true, "not the name of a systemd slice");
-        path_refused("a-.slice:b:c", true, "not the name of a systemd slice");
-        path_refused(".slice:b:c", true, "not the name of a systemd slice");
-    }
+    path_is("machine.slice:libpod:abc", true, "/machine.slice/libpod-abc.scope");
+    path_is(":libpod:abc", true, "/system.slice/libpod-abc.scope");
+    path_is("-.slice:libpod:abc", true, "/libpod-abc.scope");
+    path_is("a-b-c.slice::x", true, "/a.slice/a-b.slice/a-b-c.slice/x.scope");
+    path_is("a.slice:p:q.slice", true, "/a.slice/q.slice");
+    path_refused("a:b:c", true, "not the name of a systemd slice");
+    path_refused("/a.slice:b:c", true, "not the name of a systemd slice");
+    path_refused("a/../b.slice:b:c", true, "not the name of a systemd slice");
+    path_refused("a--b.slice:b:c", true, "not the name of a systemd slice");
+    path_refused("a-.slice:b:c", true, "not the name of a systemd slice");
+    path_refused(".slice:b:c", true, "not the name of a systemd slice");
     path_refused("/a/b", true, "must be \"slice:prefix:name\"");
     path_refused("a.slice:b", true, "must be \"slice:prefix:name\"");
     path_refused("a.slice:b:", true, "must be \"slice:prefix:name\"");
@@ -149,9 +141,9 @@ static bool exists(const char *path)
 static pid_t put_child(const char *path, bool breed)
 {
     struct err e = ERR_INIT;
-    int gate[2];
+    char c, text[16];
+    int gate[2], dir;
     pid_t pid;
-    char c;
 
     assert_int_equal(pipe2(gate, O_CLOEXEC), 0);
     pid = fork();
@@ -165,8 +157,11 @@ static pid_t put_child(const char *path, bool breed)
         for (;;)
             pause();
     }
-    if (cgroup_add(path, pid, &e) < 0)
+    assert_int_equal(cgroup_open(path, &dir, &e), 0);
+    snprintf(text, sizeof(text), "%d", pid);
+    if (io_write_file(dir, "cgroup.procs", text, &e) < 0)
         fail_msg("%s", e.msg);
+    close(dir);
     assert_int_equal(write(gate[1], "x", 1), 1);
     close(gate[0]);
     close(gate[1]);
@@ -248,53 +243,23 @@ static void test_destroy_kills_all(void **state)
     destroy(TOP);
 }
 
-static void test_freeze(void **state)
+/* For a cgroup that someone else removes. */
+static void test_empty(void **state)
 {
     struct err e = ERR_INIT;
     pid_t pid;
 
     (void)state;
     WANT_CGROUP();
-    close(make(TOP "/ice"));
-    pid = put_child(TOP "/ice", false);
-    assert_int_equal(cgroup_freeze(TOP "/ice", true, &e), 0);
-    assert_int_equal(kill(pid, SIGTERM), 0);
-    assert_int_equal(waitpid(pid, NULL, WNOHANG), 0); /* frozen: it cannot take the signal */
-    assert_int_equal(cgroup_freeze(TOP "/ice", false, &e), 0);
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
-    /* a frozen one can be killed */
-    pid = put_child(TOP "/ice", false);
-    assert_int_equal(cgroup_freeze(TOP "/ice", true, &e), 0);
-    destroy(TOP);
+    close(make(TOP "/e/below"));
+    pid = put_child(TOP "/e/below", false);
+    if (cgroup_empty(TOP "/e", &e) < 0)
+        fail_msg("%s", e.msg);
     assert_killed(pid);
-    assert_int_equal(cgroup_freeze(TOP "/ice", true, &e), -ENOENT);
-}
-
-static void test_pids(void **state)
-{
-    struct err e = ERR_INIT;
-    pid_t a, b, *v = NULL;
-    size_t n = 9;
-
-    (void)state;
-    WANT_CGROUP();
-    close(make(TOP "/p/q"));
-    close(make(TOP "/p/r"));
-    assert_int_equal(cgroup_pids(TOP "/p", &v, &n, &e), 0);
-    assert_int_equal(n, 0);
-    free(v);
-    a = put_child(TOP "/p/r", false);
-    b = put_child(TOP "/p/q", false);
-    assert_int_equal(cgroup_pids(TOP "/p", &v, &n, &e), 0);
-    assert_int_equal(n, 2);
-    assert_true((v[0] == a && v[1] == b) || (v[0] == b && v[1] == a));
-    free(v);
+    assert_true(exists(TOP "/e"));
+    assert_false(exists(TOP "/e/below"));
     destroy(TOP);
-    assert_killed(a);
-    assert_killed(b);
-    v = NULL;
-    assert_int_equal(cgroup_pids(TOP "/p", &v, &n, &e), -ENOENT);
-    assert_null(v);
+    assert_int_equal(cgroup_empty(TOP "/e", &e), 0); /* missing = success */
 }
 
 static void test_never_the_callers_own(void **state)
@@ -324,7 +289,6 @@ static void test_bad_names(void **state)
     assert_true(cgroup_create(TOP "/cgroup.procs/x", &fd, &e) < 0);
     assert_non_null(strstr(e.msg, "cgroup " TOP "/cgroup.procs/x: "));
     assert_int_equal(fd, -1);
-    assert_int_equal(cgroup_add(TOP "/none", 1, &e), -ENOENT);
     assert_int_equal(cgroup_open(TOP "/none", &fd, &e), -ENOENT);
     assert_int_equal(fd, -1);
     destroy(TOP);
@@ -378,8 +342,7 @@ int main(void)
         cmocka_unit_test(test_default_parent_goes_with_the_last),
         cmocka_unit_test(test_in_use),
         cmocka_unit_test(test_destroy_kills_all),
-        cmocka_unit_test(test_freeze),
-        cmocka_unit_test(test_pids),
+        cmocka_unit_test(test_empty),
         cmocka_unit_test(test_never_the_callers_own),
         cmocka_unit_test(test_bad_names),
         cmocka_unit_test(test_churn),

@@ -113,6 +113,9 @@ static void state_survives_the_disk(void **state)
     in.rootfs = strdup("/b/rootfs");
     in.cgroup = strdup("/bulkhead/c1");
     in.cgroup_made = in.complete = in.started = true;
+    in.cgroup_scope = true;
+    in.memory_mib = 320;
+    in.vcpus = 3;
     in.created_s = 1795375634;
     in.created_ns = 909109504;
     in.owner = 4294967294u;
@@ -131,6 +134,7 @@ static void state_survives_the_disk(void **state)
     assert_string_equal(out.id, "c1");
     assert_string_equal(out.bundle, in.bundle);
     assert_string_equal(out.cgroup, in.cgroup);
+    assert_true(out.cgroup_scope && out.memory_mib == 320 && out.vcpus == 3);
     assert_true(out.cgroup_made && out.complete && out.started && !out.paused);
     assert_int_equal(out.owner, in.owner);
     assert_int_equal(out.shim.pid, 30760);
