@@ -188,7 +188,7 @@ memory-swap big --memory-swap must be a size
 pids-limit many --pids-limit must be a whole number
 cpu-period -1 resources.cpu.period
 cpu-idle 2 resources.cpu.idle must be 0 or 1
-blkio-weight 500 resources.blockIO.weight
+blkio-weight 5 resources.blockIO.weight must be between 10 and 1000
 kernel-memory 1M resources.memory.kernel
 kernel-memory-tcp 1M resources.memory.kernelTCP
 cpu-rt-period 1000 resources.cpu.realtimePeriod

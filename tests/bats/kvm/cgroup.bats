@@ -1,0 +1,263 @@
+#!/usr/bin/env bats
+# The container's cgroup on the host: its limits there after create and after update, what happens at the memory limit, removal; and
+# scopes of systemd's, asked of a stand-in for systemd (tests/fixtures/systemd.c) on a bus of its own.
+
+load ../helper
+
+setup() {
+    make_work
+    make_bundle
+    CGROUP=/sys/fs/cgroup/bulkhead-test-limits
+    edit '.linux.cgroupsPath = "/bulkhead-test-limits"'
+}
+
+teardown() {
+    [ -z "${FAKE-}" ] || kill "$FAKE" 2>/dev/null || true
+    [ -z "${BUS-}" ] || kill "$BUS" 2>/dev/null || true
+    clean_up
+    rm -rf /run/systemd/system
+    rmdir /sys/fs/cgroup/bulkhead_test.slice 2>/dev/null || true
+}
+
+# holds FILE TEXT: the cgroup's file on the host
+holds() {
+    local is
+    is=$(cat "$CGROUP/$1")
+    [ "$is" = "$2" ] || { echo "$1 is \"$is\", not \"$2\""; return 1; }
+}
+
+# guest_holds ID FILE TEXT: the container's own cgroup in the guest
+guest_holds() {
+    [ "$(bh exec "$1" cat "/sys/fs/cgroup/$2")" = "$3" ]
+}
+
+MIB=$((1024 * 1024))
+
+@test "limits of create and of update, on the host and in the guest" {
+    disk=$(cat /sys/block/loop0/dev)
+    edit '.linux.resources = {
+        memory: {limit: 67108864, swap: 134217728, reservation: 1048576}, pids: {limit: 20},
+        cpu: {shares: 512, quota: 50000, period: 100000, cpus: "0", mems: "0"},
+        blockIO: {weight: 500, throttleReadBpsDevice: [{major: '"${disk%:*}, minor: ${disk#*:}"', rate: 1000000}]},
+        unified: {"memory.high": "50331648", "memory.swap.high": "1048576", "cpu.weight": "33"}}'
+    edit '.mounts += [{destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["ro"]}]'
+    args sleep 1000
+    create_container c1
+    # the VM's 256 MiB, 64 of room, 2 for its tables, twice the limit for files
+    holds memory.max $(((256 + 64 + 2 + 128) * MIB))
+    holds memory.low $((65 * MIB))
+    holds memory.swap.max $((64 * MIB))
+    holds memory.swap.high $MIB
+    holds memory.high max # this one is the guest's
+    holds pids.max $((20 + 64 + 1))
+    holds cpu.weight 33
+    holds cpu.max "60000 100000"
+    holds cpuset.cpus 0
+    holds cpuset.mems 0
+    holds io.weight "default 4950"
+    grep -qx "$disk rbps=1000000 wbps=max riops=max wiops=max" "$CGROUP/io.max"
+    bh start c1
+    guest_holds c1 memory.max 67108864
+    guest_holds c1 memory.high 50331648
+    guest_holds c1 pids.max 20
+    guest_holds c1 cpu.max "50000 100000"
+    guest_holds c1 cpu.weight 33
+    guest_holds c1 cpuset.cpus ""
+
+    # what clients show is read there: time and memory of the VM, its processes
+    [ "$(awk '/^usage_usec/ {print $2}' "$CGROUP/cpu.stat")" -gt 0 ]
+    [ "$(cat "$CGROUP/memory.current")" -gt $((8 * MIB)) ]
+    [ "$(cat "$CGROUP/pids.current")" -ge 3 ]
+
+    bh update --memory 128M --memory-swap 128M --cpu-quota 20000 --cpu-share 1024 --pids-limit 30 --cpuset-cpus 0 --blkio-weight 1000 c1
+    holds memory.max $(((256 + 64 + 2 + 256) * MIB))
+    holds memory.swap.max 0
+    holds cpu.max "30000 100000"
+    holds cpu.weight 39
+    holds pids.max $((30 + 64 + 1))
+    holds io.weight "default 10000"
+    guest_holds c1 memory.max $((128 * MIB))
+    guest_holds c1 cpu.max "20000 100000"
+    guest_holds c1 pids.max 30
+    # what the host cannot do changes nothing in the guest
+    run bh update --cpuset-cpus 9999 --pids-limit 40 c1
+    fails_with 1 "linux.resources.cpu.cpus: the host's cgroup"
+    guest_holds c1 pids.max 30
+    echo '{"memory": {"limit": -1, "swap": -1}, "pids": {"limit": -1}}' | bh update --resources - c1
+    holds memory.max max
+    holds pids.max max
+    guest_holds c1 memory.max max
+    bh delete --force c1
+    [ ! -e "$CGROUP" ]
+    leftovers
+}
+
+@test "a limit that only the host can keep and does not have is refused by name" {
+    args true
+    edit '.linux.resources.cpu = {cpus: "9999"}'
+    run create_container c1
+    [ "$status" -eq 1 ]
+    grep -q "linux.resources.cpu.cpus: the host's cgroup" "$WORK/c1.err"
+    edit '.linux.resources = {blockIO: {throttleReadBpsDevice: [{major: 9999, minor: 1, rate: 5}]}}'
+    run create_container c1
+    [ "$status" -eq 1 ]
+    grep -q "linux.resources.blockIO.throttleReadBpsDevice" "$WORK/c1.err"
+    edit '.linux.resources = {blockIO: {weight: 100}}'
+    run bh --cgroup-manager=disabled run --bundle "$BUNDLE" c1
+    fails_with 1 "linux.resources.blockIO.weight: only a cgroup on the host can keep this limit"
+    # a cgroup whose parent hands out no controllers; what the guest keeps is a warning
+    mkdir "$CGROUP"
+    mkdir "$CGROUP/inner"
+    sleep 1000 3>&- &
+    sleeper=$!
+    echo "$sleeper" >"$CGROUP/cgroup.procs"
+    edit '.linux.cgroupsPath = "/bulkhead-test-limits/box"'
+    run bh run --bundle "$BUNDLE" c1
+    edit '.linux.resources = {memory: {limit: 67108864}}'
+    refused=$output status_before=$status
+    run bh run --bundle "$BUNDLE" c1
+    kill "$sleeper"
+    wait "$sleeper" || true
+    rmdir "$CGROUP/inner" "$CGROUP"
+    [ "$status_before" -eq 1 ]
+    [[ $refused == *"linux.resources.blockIO.weight needs the io controller of cgroup v2 on the host"* ]]
+    [ "$status" -eq 0 ]
+    [[ $output == *"linux.resources.memory.limit holds in the virtual machine alone"* ]]
+    leftovers
+}
+
+@test "at the memory limit the guest kills the container's process; VMM and host do not suffer" {
+    args sh -c 'head -c 200000000 /dev/zero | tail; echo "tail: $?"; exec tail /dev/zero'
+    edit '.linux.resources = {memory: {limit: 33554432, swap: 33554432}}'
+    create_container c1
+    vmm=$(pid_of vmm c1)
+    bh start c1
+    wait_status c1 stopped
+    wait_text "$WORK/c1.out" "tail: 137"
+    # nothing was killed on the host, and the VM ended by itself
+    [ "$(awk '/^oom_kill / {print $2}' "$CGROUP/memory.events")" -eq 0 ]
+    while grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$vmm/status"; do sleep 0.05; done
+    [ ! -s "$WORK/c1.err" ]
+    bh delete c1
+    [ ! -e "$CGROUP" ]
+    status=0
+    bh run --bundle "$BUNDLE" c1 >"$WORK/out" 2>"$WORK/err" </dev/null || status=$?
+    [ "$status" -eq 137 ]
+    [ ! -e "$CGROUP" ]
+    leftovers
+}
+
+# --- systemd ------------------------------------------------------------------------------------------------------------------------
+
+# fake_systemd [MODE]: a bus, and the stand-in on it; its words are in $WORK/systemd
+fake_systemd() {
+    mkdir -p /run/systemd/system
+    [ -x "$WORK/fake" ] || cc -O2 -o "$WORK/fake" "$CHECKOUT/tests/fixtures/systemd.c" -lsystemd
+    if [ -z "${BUS-}" ]; then
+        sed "s:@SOCKET@:$WORK/bus:" >"$WORK/bus.conf" <<'END'
+<busconfig>
+  <listen>unix:path=@SOCKET@</listen>
+  <policy context="default">
+    <allow send_destination="*"/> <allow receive_sender="*"/> <allow own="*"/>
+  </policy>
+</busconfig>
+END
+        dbus-daemon --config-file="$WORK/bus.conf" --nofork 3>&- &
+        BUS=$!
+        until [ -S "$WORK/bus" ]; do sleep 0.05; done
+    fi
+    export DBUS_SYSTEM_BUS_ADDRESS=unix:path=$WORK/bus
+    [ -z "${FAKE-}" ] || { kill "$FAKE"; wait "$FAKE" || true; }
+    "$WORK/fake" "$@" >"$WORK/systemd" 3>&- &
+    FAKE=$!
+    wait_text "$WORK/systemd" ready
+}
+
+@test "--systemd-cgroup: a scope of systemd's, its properties, update, delete" {
+    fake_systemd
+    CGROUP=/sys/fs/cgroup/bulkhead_test.slice/libpod-c1.scope
+    edit '.linux.cgroupsPath = "bulkhead_test.slice:libpod:c1"
+        | .linux.resources = {memory: {limit: 67108864, swap: 67108864}, pids: {limit: 20}, cpu: {shares: 512, quota: 50000, cpus: "0"}}'
+    args sleep 1000
+    bh --systemd-cgroup create --bundle "$BUNDLE" --pid-file "$WORK/c1.pid" c1 </dev/null >"$WORK/out" 2>"$WORK/err"
+    [ "$(cat "/proc/$(cat "$WORK/c1.pid")/cgroup")" = "0::/bulkhead_test.slice/libpod-c1.scope" ]
+    [ ! -s "$WORK/err" ]
+    cat "$WORK/systemd"
+    diff - <(sed -n '/^Start/,/^Set/p' "$WORK/systemd") <<END
+StartTransientUnit libpod-c1.scope fail
+  Description=bulkhead container c1
+  Slice=bulkhead_test.slice
+  PIDs=1
+  Delegate=yes
+  DefaultDependencies=no
+  CollectMode=inactive-or-failed
+  MemoryAccounting=yes
+  IOAccounting=yes
+  TasksAccounting=yes
+  MemoryMax=$(((256 + 64 + 2 + 128) * MIB))
+  MemorySwapMax=0
+  CPUWeight=20
+  TasksMax=85
+  AllowedCPUs=01
+SetUnitProperties libpod-c1.scope 1
+END
+    grep -qx '  CPUQuotaPerSecUSec=600000' "$WORK/systemd"
+    holds memory.max $(((256 + 64 + 2 + 128) * MIB))
+    holds cpu.max "60000 100000"
+    # the VM's processes and the shim, and none of create's own
+    while read -r p; do [ "$(readlink "/proc/$p/exe")" != "$(realpath "$BULKHEAD")" ]; done <"$CGROUP/cgroup.procs"
+    bh start c1
+    bh exec c1 true
+    bh update --pids-limit 30 c1
+    grep -qx '  TasksMax=95' "$WORK/systemd"
+    holds pids.max 95
+    bh delete --force c1
+    grep -qx 'StopUnit libpod-c1.scope replace' "$WORK/systemd"
+    grep -qx 'ResetFailedUnit libpod-c1.scope' "$WORK/systemd"
+    [ ! -e "$CGROUP" ]
+
+    # no name of the client's: one of ours, in system.slice; and a systemd that is gone does not keep a container from going
+    edit 'del(.linux.cgroupsPath)'
+    bh --cgroup-manager=systemd create --bundle "$BUNDLE" c2 </dev/null >"$WORK/out" 2>"$WORK/err"
+    [ -d /sys/fs/cgroup/system.slice/bulkhead-c2.scope ]
+    kill "$FAKE"
+    bh delete --force c2
+    [ ! -e /sys/fs/cgroup/system.slice/bulkhead-c2.scope ]
+    rmdir /sys/fs/cgroup/system.slice /sys/fs/cgroup/bulkhead_test.slice
+    leftovers
+}
+
+@test "--systemd-cgroup: no bus, no systemd on it, a job that fails, a job that never ends" {
+    edit '.linux.cgroupsPath = "bulkhead_test.slice:libpod:c1"'
+    mkdir -p /run/systemd/system
+    export DBUS_SYSTEM_BUS_ADDRESS=unix:path=$WORK/none
+    run bh --systemd-cgroup run --bundle "$BUNDLE" c1
+    fails_with 1 "there is no system bus to reach it by"
+    fails_with 1 "--cgroup-manager=cgroupfs"
+    [[ $output != *"o such file"* ]] # podman would take it for the container's command
+    fake_systemd fails
+    run bh --systemd-cgroup run --bundle "$BUNDLE" c1
+    fails_with 1 'systemd could not start libpod-c1.scope: its job ended as "failed"'
+    fake_systemd silent
+    run bh --systemd-cgroup run --bundle "$BUNDLE" c1
+    fails_with 1 "systemd does not start libpod-c1.scope"
+    kill "$FAKE"
+    wait "$FAKE" || true
+    run bh --systemd-cgroup run --bundle "$BUNDLE" c1
+    fails_with 1 "systemd refuses"
+    edit '.linux.cgroupsPath = "bulkhead_test.slice:p:inner.slice"'
+    run bh --systemd-cgroup run --bundle "$BUNDLE" c1
+    fails_with 1 "which is not a scope"
+    FAKE=
+    [ "$(bh list -q)" = "" ]
+    leftovers
+}
+
+@test "unit tests that want controllers of cgroup v2" {
+    for program in test_agent_container test_cgroup; do
+        run env ASAN_OPTIONS=detect_leaks=0 "$BULKHEAD_BUILD/unit/$program"
+        echo "$output"
+        [ "$status" -eq 0 ]
+        [[ $output != *"skip: no cgroup"* && $output != *"skip: no writable cgroup"* ]]
+    done
+}
