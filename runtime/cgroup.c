@@ -83,10 +83,20 @@ static bool has_word(const char *text, const char *word)
     return false;
 }
 
+/* Does a cgroup other than the root hold processes itself? */
+static bool is_inhabited(int dir)
+{
+    cleanup_fd int fd = openat(dir, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+    char c;
+
+    return faccessat(dir, "cgroup.type", F_OK, 0) == 0 && (fd < 0 || read(fd, &c, 1) != 0);
+}
+
 /*
  * Lets the children of a cgroup have the controllers that limits need, one by one: each may be
- * absent, or barred by processes that live in an inner cgroup. What cannot be had is missed by
- * whoever sets a limit with it, who then fails by its name.
+ * absent. Not where processes live in it: then some controllers are barred, and the others (cpu,
+ * pids) would make it a threaded one, whose children can hold no processes. What cannot be had is
+ * missed by whoever sets a limit with it.
  */
 static void enable_controllers(int dir)
 {
@@ -94,7 +104,8 @@ static void enable_controllers(int dir)
     cleanup_free char *have = NULL, *on = NULL;
     struct err ignored = ERR_INIT;
 
-    if (io_read_file(dir, "cgroup.controllers", CGROUP_FILE_MAX, &have, NULL, &ignored) < 0 ||
+    if (is_inhabited(dir) ||
+        io_read_file(dir, "cgroup.controllers", CGROUP_FILE_MAX, &have, NULL, &ignored) < 0 ||
         io_read_file(dir, "cgroup.subtree_control", CGROUP_FILE_MAX, &on, NULL, &ignored) < 0)
         return;
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {

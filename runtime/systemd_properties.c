@@ -174,11 +174,10 @@ int systemd_names(const char *path, char scope[SYSTEMD_NAME_MAX], char slice[SYS
     while (parent > path && parent[-1] != '/')
         parent--;
     if (str_printf(scope, SYSTEMD_NAME_MAX, "%s", name + 1) < 0 ||
-        str_printf(slice, SYSTEMD_NAME_MAX, "%.*s", (int)(name - parent),
-                   name == path ? "" : parent) < 0)
+        (name == path
+             ? str_printf(slice, SYSTEMD_NAME_MAX, "-.slice")
+             : str_printf(slice, SYSTEMD_NAME_MAX, "%.*s", (int)(name - parent), parent)) < 0)
         return err_set(e, ENAMETOOLONG, "linux.cgroupsPath: %s is too long a name for systemd",
                        path);
-    if (name == path)
-        strcpy(slice, "-.slice");
     return 0;
 }

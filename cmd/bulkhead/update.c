@@ -37,7 +37,7 @@ static const struct limit {
 static int parse_limit(const struct limit *l, const char *text, json_t **out, struct err *e)
 {
     uint64_t size;
-    int64_t n;
+    int64_t n = 0;
 
     if (l->kind == TEXT) {
         *out = json_string(text);
