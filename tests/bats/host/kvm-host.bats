@@ -66,11 +66,14 @@ END
 }
 
 @test "an interrupted run leaves nothing behind" {
-    "$kvm_host" sleep 1000 2>/dev/null &
-    sleep 2
+    "$kvm_host" sleep 1000 2>"$BATS_TEST_TMPDIR/err" &
+    # its child is the command, or QEMU
+    until pgrep -P $! -f "sleep 1000|kvm_host_job=$TMPDIR" >/dev/null; do sleep 0.1; done
     kill $!
     status=0
     wait $! || status=$?
+    echo "status $status"
+    cat "$BATS_TEST_TMPDIR/err"
     [ "$status" = 143 ]
     [ -z "$(ls -A "$TMPDIR")" ]
     run ! pgrep -f "kvm_host_job=$TMPDIR"
