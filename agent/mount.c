@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -220,16 +221,41 @@ static int copy_up(int rootfd, int target, int mnt, const struct spec_mount *m, 
 {
     cleanup_fd int from = path_open_in(rootfd, m->destination, O_RDONLY | O_DIRECTORY, 0);
     cleanup_fd int to = -1;
-    int r;
+    struct stat st;
 
     (void)target;
     if (from < 0)
         return err_set(e, -from, "tmpcopyup: %s", strerror(-from));
     to = openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (to < 0)
+    if (to < 0 || fstat(to, &st) < 0)
         return err_errno(e, "tmpcopyup");
-    r = copy_tree(from, to, e);
-    return r < 0 ? err_wrap(e, "tmpcopyup") : 0;
+    if (copy_tree(from, to, e) < 0)
+        return err_wrap(e, "tmpcopyup");
+    /* tmpfs_mode has decided */
+    return fchmod(to, st.st_mode & 07777) < 0 ? err_errno(e, "tmpcopyup") : 0;
+}
+
+/*
+ * The mode of a tmpfs's root, as runc and crun have it: the option `mode`; else that of the
+ * directory below it; else, when there is none yet, what tmpfs itself gives, 01777.
+ */
+static int tmpfs_mode(int rootfd, const struct spec_mount *m, struct spec_mount_flags *f,
+                      struct err *e)
+{
+    cleanup_fd int below = path_open_in(rootfd, m->destination, O_PATH | O_DIRECTORY, 0);
+    const char *data = f->data ? f->data : "";
+    struct stat st;
+    char *more;
+
+    if (below < 0 || !strncmp(data, "mode=", 5) || strstr(data, ",mode="))
+        return 0;
+    if (fstat(below, &st) < 0)
+        return err_errno(e, "stat");
+    if (asprintf(&more, "mode=%o%s%s", st.st_mode & 07777, *data ? "," : "", data) < 0)
+        return err_set(e, ENOMEM, "out of memory");
+    free(f->data);
+    f->data = more;
+    return 0;
 }
 
 static int mount_new(int rootfd, const struct spec_mount *m, const char *type,
@@ -242,6 +268,8 @@ static int mount_new(int rootfd, const struct spec_mount *m, const char *type,
 
     if (f->tmpcopyup && strcmp(type, "tmpfs") != 0)
         return err_set(e, EINVAL, "tmpcopyup is for tmpfs");
+    if (!strcmp(type, "tmpfs") && tmpfs_mode(rootfd, m, f, e) < 0)
+        return -e->code;
     target = open_target(rootfd, m, true, e);
     if (target < 0)
         return target;

@@ -728,6 +728,27 @@ static void test_read_only_root(void **state)
     assert_string_equal(r.out, "Read-only file system\ny\n2\n1777\n");
 }
 
+/* A tmpfs is as open as the directory it covers; where there was none, to everyone; or as it was
+ * told. */
+static void test_tmpfs_mode(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+
+    json_t *c = rig_config("stat -c '%n %a' /etc /new /copied /told"), *mounts;
+    struct run r;
+
+    mounts = json_object_get(c, "mounts");
+    json_array_append_new(mounts, rig_json("{'destination':'/etc','type':'tmpfs'}"));
+    json_array_append_new(mounts, rig_json("{'destination':'/new','type':'tmpfs'}"));
+    json_array_append_new(mounts, rig_json("{'destination':'/copied','type':'tmpfs',"
+                                           "'options':['tmpcopyup']}"));
+    json_array_append_new(mounts, rig_json("{'destination':'/told','type':'tmpfs',"
+                                           "'options':['tmpcopyup','size=1m','mode=751']}"));
+    run_ok(c, NULL, &r);
+    assert_string_equal(r.out, "/etc 755\n/new 1777\n/copied 1777\n/told 751\n");
+}
+
 static void test_hook(void **state)
 {
     (void)state;
@@ -907,6 +928,7 @@ int main(void)
         cmocka_unit_test(test_user_namespace_exec),
         cmocka_unit_test(test_time_namespace),
         cmocka_unit_test(test_read_only_root),
+        cmocka_unit_test(test_tmpfs_mode),
         cmocka_unit_test(test_hook),
         cmocka_unit_test(test_seccomp),
         cmocka_unit_test(test_many_execs),
