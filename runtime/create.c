@@ -24,6 +24,7 @@
 #include "runtime/hooks.h"
 #include "runtime/hostgroup.h"
 #include "runtime/sandbox.h"
+#include "runtime/shim_view.h"
 #include "runtime/support.h"
 
 #include <errno.h>
@@ -280,6 +281,9 @@ static int enter_guest(struct creation *c, json_t *body_taken, struct err *e)
     json_decref(hello);
     if (make_guest_side(c, body_taken, e) < 0)
         return sandbox_explain(&c->store, &c->state.vmm, e);
+    /* not earlier: to the guest, its mount points have to be what the image says they are */
+    if (shim_view_mount(&c->shim, c->sandbox.fs.pidfd, c->share.views, c->share.nviews, e) < 0)
+        return -e->code;
 
     struct shim_guest g = {
         .control = c->control,

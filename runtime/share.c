@@ -39,6 +39,11 @@ void share_done(struct share *s)
         free(s->trees[i].name);
     }
     free(s->trees);
+    for (size_t i = 0; i < s->nviews; i++) {
+        free(s->views[i].destination);
+        free(s->views[i].tree);
+    }
+    free(s->views);
     *s = (struct share){0};
 }
 
@@ -88,6 +93,22 @@ static int add_tree(struct share *s, int fd, const char *name, bool readonly, st
         return err_set(e, ENOMEM, "share: out of memory");
     }
     s->trees[s->n++] = (struct share_tree){.fd = fd, .name = copy, .readonly = readonly};
+    return 0;
+}
+
+static int add_view(struct share *s, const char *destination, const char *tree, struct err *e)
+{
+    struct share_view *grown = realloc(s->views, (s->nviews + 1) * sizeof *grown);
+    struct share_view view = {strdup(destination), tree ? strdup(tree) : NULL};
+
+    if (grown)
+        s->views = grown;
+    if (!grown || !view.destination || (tree && !view.tree)) {
+        free(view.destination);
+        free(view.tree);
+        return err_set(e, ENOMEM, "share: out of memory");
+    }
+    s->views[s->nviews++] = view;
     return 0;
 }
 
@@ -215,7 +236,7 @@ static int add_bind(struct share *s, const struct spec_mount *m, const struct sp
         return err_errno(e, "source %s", m->source);
     if (same_path(m->destination, SHM_PATH) && fstatfs(at, &fs) == 0 && fs.f_type == TMPFS_MAGIC) {
         *out = guest_shm(m, &fs);
-        return 0;
+        return add_view(s, m->destination, NULL, e);
     }
     int r = check_source(at, m->source, e);
     if (r < 0)
@@ -226,6 +247,8 @@ static int add_bind(struct share *s, const struct spec_mount *m, const struct sp
     snprintf(name, sizeof name, "%s/mounts/%zu", id, s->n);
     snprintf(source, sizeof source, SHARE_DIR "/%s", name);
     r = add_tree(s, fd, name, c.readonly, e);
+    if (r == 0)
+        r = add_view(s, m->destination, name, e);
     if (r == 0)
         *out = rewritten(m, "bind", source, copy_options(m, NULL));
     return r;
@@ -239,10 +262,14 @@ static int add_mount(struct share *s, const struct spec_mount *m, const json_t *
 
     if (r < 0)
         return r;
-    if (f.bind)
+    if (f.bind) {
         r = add_bind(s, m, &f, bundle_fd, id, out, e);
-    else
-        *out = json_deep_copy(as_written); /* made in the guest */
+    } else { /* made in the guest */
+        *out = json_deep_copy(as_written);
+        /* the shim has a /proc of its own */
+        if (!m->type || strcmp(m->type, "proc") != 0)
+            r = add_view(s, m->destination, NULL, e);
+    }
     spec_mount_flags_done(&f);
     return r;
 }

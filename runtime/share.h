@@ -10,6 +10,8 @@
  * /dev/shm becomes a tmpfs of the guest of the same size: shared memory does not cross a VM.
  * Sources that mean nothing in another kernel (sockets, devices, fifos, files of proc and its like)
  * are refused by name.
+ *
+ * `views` says in the order of config.json what is mounted where, for the shim's mount namespace.
  */
 #ifndef BULKHEAD_RUNTIME_SHARE_H
 #define BULKHEAD_RUNTIME_SHARE_H
@@ -25,9 +27,15 @@ struct share_tree {
     char *name; /* "<id>/rootfs", "<id>/mounts/N" */
     bool readonly;
 };
+struct share_view {
+    char *destination;
+    char *tree; /* its name; NULL = the guest's kernel makes this one */
+};
 struct share {
     struct share_tree *trees;
     size_t n;
+    struct share_view *views;
+    size_t nviews;
 };
 #define SHARE_TREES_MAX 256
 

@@ -1,8 +1,8 @@
 /*
  * The shim's jail. Around it are already an own mount namespace that holds the container's tree and
- * nothing else, and own pid, IPC and UTS namespaces. Here go the capabilities, privilege gain, and
- * all system calls but those of a relay over descriptors it holds: it can open, create, map, signal
- * and start nothing.
+ * mounts and nothing else, and own pid, IPC and UTS namespaces. Here go the capabilities, privilege
+ * gain, and all system calls but those of a relay over descriptors it holds: it can open, create,
+ * map, signal and start nothing.
  *
  * The user id stays the caller's: every file that it could own is out of reach, and any other id
  * would let the host's processes of that id signal and trace it. It stays dumpable (without core

@@ -93,6 +93,7 @@ static void one_tree_a_bind(void **state)
     need_admin();
     struct spec *spec = spec_of(
         "{\"destination\": \"/proc\", \"type\": \"proc\", \"source\": \"proc\"},"
+        "{\"destination\": \"/dev\", \"type\": \"tmpfs\", \"source\": \"tmpfs\"},"
         "{\"destination\": \"/v\", \"type\": \"bind\", \"source\": \"volume\", \"options\": "
         "[\"rbind\", \"ro\"]},"
         "{\"destination\": \"/f\", \"source\": \"file\", \"options\": [\"bind\"]}",
@@ -112,10 +113,17 @@ static void one_tree_a_bind(void **state)
     assert_int_equal(mkdirat(s.trees[1].fd, "made", 0755), -1);
     assert_int_equal(errno, EROFS);
 
-    assert_int_equal(json_array_size(mounts), 3);
+    assert_int_equal(json_array_size(mounts), 4);
     assert_string_equal(json_string_value(json_object_get(json_array_get(mounts, 0), "type")),
                         "proc");
-    json_t *v = json_array_get(mounts, 1);
+    /* the shim has its own /proc */
+    assert_int_equal(s.nviews, 3);
+    assert_string_equal(s.views[0].destination, "/dev");
+    assert_null(s.views[0].tree);
+    assert_string_equal(s.views[1].destination, "/v");
+    assert_string_equal(s.views[1].tree, "c1/mounts/1");
+
+    json_t *v = json_array_get(mounts, 2);
     assert_string_equal(json_string_value(json_object_get(v, "type")), "bind");
     assert_string_equal(json_string_value(json_object_get(v, "source")),
                         "/run/bulkhead/share/c1/mounts/1");

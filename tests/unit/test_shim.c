@@ -10,6 +10,7 @@
 #include "runtime/shim.h"
 #include "runtime/shim/lastwords.h"
 #include "runtime/shim/link.h"
+#include "runtime/shim_view.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <dirent.h>
@@ -315,6 +316,67 @@ static void test_namespaces(void **state)
     rig_done(&r);
 }
 
+static int in_view(pid_t pid, const char *name, int flags)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "/proc/%d/root/%s", (int)pid, name);
+    return open(path, flags | O_CLOEXEC, 0644);
+}
+
+/* Its mounts are the container's: what a client copies there gets where the container sees it, or
+ * nowhere. */
+static void test_view(void **state)
+{
+    char host[] = "/tmp/bulkhead-test-view-XXXXXX", file[64], byte[8];
+    struct share_view views[] = {
+        {.destination = (char[]){"/dev"}},
+        {.destination = (char[]){"/dev/deep/dir"}, .tree = host + 1},
+        {.destination = (char[]){"/link/file"},
+         .tree = file + 1}, /* as the container resolves it */
+    };
+    struct shim_params p = defaults();
+    struct err e = ERR_INIT;
+    struct rig r;
+    int root = open(rootfs, O_PATH | O_CLOEXEC), fd;
+    int server = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+    (void)state;
+    WANT_ROOT();
+    assert_non_null(mkdtemp(host));
+    snprintf(file, sizeof(file), "%s/file", host);
+    assert_int_equal(close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644)), 0);
+    assert_int_equal(mkdirat(root, "real", 0755), 0);
+    assert_int_equal(symlinkat("/real", root, "link"), 0);
+    rig_spawn(&r, &p);
+    if (shim_view_mount(&r.shim, server, views, 3, &e) < 0)
+        fail_msg("%s", e.msg);
+    views[1].tree = (char[]){"no/such"};
+    assert_int_equal(shim_view_mount(&r.shim, server, views, 2, &e), -ENOENT);
+    assert_non_null(strstr(e.msg, "clone no/such"));
+    close(server);
+
+    fd = in_view(r.shim.pid, "dev/deep/dir/file", O_WRONLY);
+    assert_int_equal(write(fd, "seen", 4), 4);
+    close(fd);
+    fd = in_view(r.shim.pid, "real/file", O_RDONLY);
+    assert_int_equal(read(fd, byte, sizeof(byte)), 4);
+    close(fd);
+    /* the guest's own */
+    assert_int_equal(in_view(r.shim.pid, "dev/new", O_CREAT | O_WRONLY), -1);
+    assert_int_equal(errno, EROFS);
+    shim_abort(&r.shim);
+    rig_done(&r);
+
+    unlinkat(root, "link", 0);
+    unlinkat(root, "real/file", 0);
+    unlinkat(root, "real", AT_REMOVEDIR);
+    unlinkat(root, "dev", AT_REMOVEDIR);
+    close(root);
+    unlink(file);
+    rmdir(host);
+}
+
 static void test_jail(void **state)
 {
     struct shim_params p = defaults();
@@ -352,7 +414,7 @@ static void test_descriptors(void **state)
     struct shim_params p = defaults();
     int leaks[20], count = 0;
     const struct dirent *entry;
-    char path[64];
+    char path[64], c = 'x';
     struct rig r;
     DIR *d;
 
@@ -362,6 +424,9 @@ static void test_descriptors(void **state)
         leaks[i] = open("/etc/hostname", O_RDONLY);
     rig_spawn(&r, &p);
     rig_go(&r);
+    /* it relays: it has let go of the channel */
+    assert_int_equal(write(r.in, &c, 1), 1);
+    assert_int_equal(read(r.s[0], &c, 1), 1);
     snprintf(path, sizeof(path), "/proc/%d/fd", (int)r.shim.pid);
     d = opendir(path);
     assert_non_null(d);
@@ -1326,6 +1391,7 @@ int main(void)
         cmocka_unit_test(test_parse_exit),
         cmocka_unit_test(test_lastwords),
         cmocka_unit_test(test_namespaces),
+        cmocka_unit_test(test_view),
         cmocka_unit_test(test_jail),
         cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_joins_netns),
