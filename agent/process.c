@@ -235,8 +235,8 @@ static void exited(struct process *p, const siginfo_t *info)
         p->signal = p->posed_signal ? p->posed_signal : info->si_status;
         p->status = 128 + p->signal;
     }
-    p->oom = info->si_code == CLD_KILLED && info->si_status == SIGKILL &&
-             container_oom_kills(c) > p->oom_before;
+    p->oom = container_oom_kills(c) > p->oom_before &&
+             (p->is_init || (info->si_code == CLD_KILLED && info->si_status == SIGKILL));
     process_read_sync(p); /* its last words, if it failed before execve */
     p->state = PROCESS_EXITED;
     err_set(&e, ESRCH, "%s was killed before it could start",

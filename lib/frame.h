@@ -20,7 +20,8 @@ enum proto_type {
     PROTO_OK = 2,    /* reply */
     PROTO_ERROR = 3, /* reply: {"errno": n, "message": text} */
     PROTO_EXIT = 4,  /* event on an attached connection: {"status": 0..255 (128+n after signal n),
-                        "signal": n or 0, "oom": bool, "ns": guest monotonic ns} */
+                        "signal": n or 0, "oom": it was killed for memory, or, of an init, any
+                        process of the container was, "ns": guest monotonic ns} */
 
     PROTO_CONTAINER_CREATE =
         16, /* {"id", "config": {...}, "share": prefix in the share} -> {"pid"}; the init process is

@@ -285,10 +285,14 @@ static int enter_guest(struct creation *c, json_t *body_taken, struct err *e)
     if (shim_view_mount(&c->shim, c->sandbox.fs.pidfd, c->share.views, c->share.nviews, e) < 0)
         return -e->code;
 
+    cleanup_fd int swap_max = openat(c->group.fd, "memory.swap.max", O_WRONLY | O_CLOEXEC);
+    cleanup_fd int memory_max = openat(c->group.fd, "memory.max", O_WRONLY | O_CLOEXEC);
     struct shim_guest g = {
         .control = c->control,
         .streams = {c->streams[0], c->streams[1], c->streams[2]},
         .console_log = c->sandbox.console,
+        .swap_max = swap_max,
+        .memory_max = memory_max,
         .container = c->id,
         .process = "",
     };

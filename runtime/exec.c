@@ -336,6 +336,8 @@ static int hand_over(struct execution *x, struct err *e)
     struct shim_guest g = {
         .control = x->control,
         .streams = {x->streams[0], x->streams[1], x->streams[2]},
+        .swap_max = -1,
+        .memory_max = -1,
         .container = x->state.id,
         .process = x->id,
     };

@@ -237,8 +237,8 @@ static int identify(const struct shim_guest *g, char ident[SHIM_IDENT_MAX], stru
 
 int shim_go(struct shim *s, const struct shim_guest *g, struct err *e)
 {
-    const int all[SHIM_FDS] = {g->control, g->streams[0], g->streams[1], g->streams[2],
-                               g->console_log};
+    const int all[SHIM_FDS] = {g->control,     g->streams[0], g->streams[1], g->streams[2],
+                               g->console_log, g->swap_max,   g->memory_max};
     struct shim_handover h = {.version = SHIM_HANDOVER_VERSION, .terminal = s->terminal};
     struct shim_report report;
     int fds[SHIM_FDS];
@@ -253,7 +253,7 @@ int shim_go(struct shim *s, const struct shim_guest *g, struct err *e)
             continue;
         h.present |= 1u << i;
         fds[n++] = all[i];
-        if (i != SHIM_CONSOLE_LOG && io_set_nonblock(all[i], 1) < 0)
+        if (i < SHIM_CONSOLE_LOG && io_set_nonblock(all[i], 1) < 0)
             return err_set(e, EBADF, "hand over to bulkhead-shim: bad connection");
     }
     sent = io_send_fds(s->channel, &h, sizeof(h), fds, n);

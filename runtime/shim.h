@@ -57,6 +57,9 @@ struct shim_guest {
     int streams[3];  /* vsock connections, PROCESS_STREAM already answered with OK; terminal: only
                         [0] */
     int console_log; /* readable descriptor of the VM's console log for last words, or -1 */
+    /* to write the two files of the container's cgroup on the host: an init's, see
+       runtime/shim/oom.h; or -1 */
+    int swap_max, memory_max;
     const char *container, *process; /* for the frames it sends */
 };
 

@@ -14,12 +14,21 @@
 #include <stdint.h>
 
 #define SHIM_CHANNEL_FD       3
-#define SHIM_HANDOVER_VERSION 1u
+#define SHIM_HANDOVER_VERSION 2u
 
 /* A container id of 255 bytes and a process id of 64, each byte escaped to at most six. */
 #define SHIM_IDENT_MAX 2048
 
-enum shim_fd { SHIM_CONTROL, SHIM_STREAM0, SHIM_STREAM1, SHIM_STREAM2, SHIM_CONSOLE_LOG, SHIM_FDS };
+enum shim_fd {
+    SHIM_CONTROL,
+    SHIM_STREAM0,
+    SHIM_STREAM1,
+    SHIM_STREAM2,
+    SHIM_CONSOLE_LOG,
+    SHIM_SWAP_MAX,   /* of the container's cgroup on the host */
+    SHIM_MEMORY_MAX, /* the same */
+    SHIM_FDS
+};
 
 struct shim_report {
     int32_t code; /* 0 = all is well, else a positive errno */

@@ -123,36 +123,50 @@ static bool take_number(struct scan *s, int64_t *out)
     return digits > 0;
 }
 
-/* Takes one value; booleans and null leave *v alone and *number false. */
-static bool take_value(struct scan *s, bool *number, int64_t *v)
+enum kind { NOTHING, BOOLEAN, NUMBER };
+
+/* Takes one value; null leaves *v alone. */
+static bool take_value(struct scan *s, enum kind *kind, int64_t *v)
 {
     blanks(s);
-    *number = false;
-    if (take_word(s, "true") || take_word(s, "false") || take_word(s, "null"))
+    if (take_word(s, "null")) {
+        *kind = NOTHING;
         return true;
-    *number = take_number(s, v);
-    return *number;
+    }
+    *kind = BOOLEAN;
+    *v = take_word(s, "true");
+    if (*v || take_word(s, "false"))
+        return true;
+    *kind = NUMBER;
+    return take_number(s, v);
 }
 
-/* Stores a member if it is one of ours; false when its value is out of range or comes twice. */
-static bool keep(const char *key, size_t len, bool number, int64_t v, int *status, int *signal)
-{
-    bool is_status = len == 6 && memcmp(key, "status", 6) == 0;
-    bool is_signal = len == 6 && memcmp(key, "signal", 6) == 0;
-    int *out = is_status ? status : signal;
+enum { STATUS, SIGNAL, OOM, MEMBERS };
+static const struct member {
+    const char *key;
+    enum kind kind;
+    int max;
+} members[MEMBERS] = {{"status", NUMBER, 255}, {"signal", NUMBER, SIGNAL_MAX}, {"oom", BOOLEAN, 1}};
 
-    if (!is_status && !is_signal)
-        return true;
-    if (!number || *out >= 0 || v < 0 || v > (is_status ? 255 : SIGNAL_MAX))
-        return false;
-    *out = (int)v;
+/* Stores a member if it is one of ours; false when its value is no such or comes twice. */
+static bool keep(const char *key, size_t len, enum kind kind, int64_t v, int found[MEMBERS])
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        const struct member *m = &members[i];
+
+        if (len != strlen(m->key) || memcmp(key, m->key, len) != 0)
+            continue;
+        if (kind != m->kind || found[i] >= 0 || v < 0 || v > m->max)
+            return false;
+        found[i] = (int)v;
+    }
     return true;
 }
 
-int link_parse_exit(const char *body, size_t len, int *status_out, int *signal_out)
+int link_parse_exit(const char *body, size_t len, struct link_exit *out)
 {
     struct scan s = {body, body + len};
-    int status = -1, signal = -1;
+    int found[MEMBERS] = {-1, -1, -1};
 
     if (!take(&s, '{'))
         return -EPROTO;
@@ -160,20 +174,19 @@ int link_parse_exit(const char *body, size_t len, int *status_out, int *signal_o
         const char *key;
         size_t key_len;
         int64_t v = 0;
-        bool number;
+        enum kind kind;
 
-        if (!take_key(&s, &key, &key_len) || !take(&s, ':') || !take_value(&s, &number, &v) ||
-            !keep(key, key_len, number, v, &status, &signal))
+        if (!take_key(&s, &key, &key_len) || !take(&s, ':') || !take_value(&s, &kind, &v) ||
+            !keep(key, key_len, kind, v, found))
             return -EPROTO;
         more = take(&s, ',');
         if (!more && !take(&s, '}'))
             return -EPROTO;
     }
     blanks(&s);
-    if (s.p != s.end || status < 0)
+    if (s.p != s.end || found[STATUS] < 0)
         return -EPROTO;
-    *status_out = status;
-    *signal_out = signal < 0 ? 0 : signal;
+    *out = (struct link_exit){found[STATUS], found[SIGNAL] < 0 ? 0 : found[SIGNAL], found[OOM] > 0};
     return 0;
 }
 
@@ -195,9 +208,8 @@ static bool take_frame(struct link *l)
     if (h.type == PROTO_EXIT) {
         if (l->in_len < whole)
             return false;
-        l->state = link_parse_exit(l->in + PROTO_HEAD_LEN, h.length, &l->status, &l->signal) == 0
-                       ? LINK_EXITED
-                       : LINK_BROKEN;
+        l->state = link_parse_exit(l->in + PROTO_HEAD_LEN, h.length, &l->exit) == 0 ? LINK_EXITED
+                                                                                    : LINK_BROKEN;
         return false;
     }
     if (whole > l->in_len) {

@@ -13,17 +13,22 @@
 
 enum link_state {
     LINK_UP,
-    LINK_EXITED, /* PROTO_EXIT has come: status and signal are valid */
+    LINK_EXITED, /* PROTO_EXIT has come: `exit` is valid */
     LINK_LOST,   /* the connection ended without it */
     LINK_BROKEN, /* the agent sent what no agent of ours sends */
+};
+
+struct link_exit {
+    int status; /* 0..255 */
+    int signal; /* that ended the process, 0 = none */
+    bool oom;   /* the guest's OOM killer had been at work */
 };
 
 struct link {
     int fd;            /* borrowed */
     const char *ident; /* borrowed; see shim_handover */
     enum link_state state;
-    int status; /* 0..255 */
-    int signal; /* that ended the process, 0 = none */
+    struct link_exit exit;
 
     char out[PROTO_HEAD_LEN + SHIM_IDENT_MAX + 64];
     size_t out_len, out_off;
@@ -51,8 +56,8 @@ void link_read(struct link *l);  /* after POLLIN, POLLHUP or POLLERR */
 
 /*
  * Reads the body of PROTO_EXIT: one flat object of numbers and booleans, whose "status" is there.
- * The bytes come from the guest. Returns 0 or -EPROTO, outputs untouched.
+ * The bytes come from the guest. Returns 0 or -EPROTO, *out untouched.
  */
-int link_parse_exit(const char *body, size_t len, int *status_out, int *signal_out);
+int link_parse_exit(const char *body, size_t len, struct link_exit *out);
 
 #endif

@@ -21,6 +21,7 @@
 #include "runtime/shim.h"
 #include "runtime/shim/lastwords.h"
 #include "runtime/shim/link.h"
+#include "runtime/shim/oom.h"
 #include "runtime/shim/pump.h"
 
 #include <errno.h>
@@ -141,7 +142,7 @@ static bool run_pumps(struct relay *r)
 static bool finished(const struct relay *r, int64_t now, int *timeout)
 {
     bool pending = pump_pending(&r->pumps[OUT]) || pump_pending(&r->pumps[ERR]);
-    bool patient = pending && r->link.state == LINK_EXITED && !r->link.signal;
+    bool patient = pending && r->link.state == LINK_EXITED && !r->link.exit.signal;
     int64_t left;
 
     *timeout = -1;
@@ -219,8 +220,11 @@ int relay_run(const struct relay_fds *f, const char *ident)
     tell_size(r);
     while (!finished(r, monotonic_ms(), &timeout))
         turn(r, timeout);
-    if (r->link.state == LINK_EXITED)
-        return r->link.status;
+    if (r->link.state == LINK_EXITED) {
+        if (r->link.exit.oom)
+            oom_report(f->swap_max, f->memory_max);
+        return r->link.exit.status;
+    }
     last_message(r);
     return SHIM_STATUS_VM_LOST;
 }

@@ -9,6 +9,7 @@ struct relay_fds {
     int signals;  /* signalfd of all signals, all blocked */
     int control, streams[3];
     int console_log;
+    int swap_max, memory_max; /* see oom.h */
     bool terminal;
 };
 

@@ -615,20 +615,16 @@ static void test_limits(void **state)
     close(fd);
 }
 
-static void test_oom(void **state)
+/* A container that runs `args` until the OOM killer comes; its exit status. */
+static void oom_case(const char *args, int status)
 {
-    (void)state;
-    NEEDS_RIG();
-    if (!rig.controllers)
-        skip_because("no cgroup v2 controllers here");
-
     json_t *c = rig_config("");
     struct proto_frame f;
     struct run r;
     struct err e;
     int control, events;
 
-    rig_set(c, "process.args", rig_json("['tail','/dev/zero']"));
+    rig_set(c, "process.args", rig_json(args));
     rig_set(c, "linux.resources", rig_json("{'memory':{'limit':16777216}}"));
     control = rig_connect(&rig);
     events = rig_connect(&rig);
@@ -637,7 +633,7 @@ static void test_oom(void **state)
     rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "oom", "process", "");
     rig_do(control, PROTO_PROCESS_START, "{s:s,s:s}", "id", "oom", "process", "");
     rig_wait_exit(control, &r);
-    assert_int_equal(r.status, 137);
+    assert_int_equal(r.status, status);
     assert_true(r.oom);
     assert_int_equal(proto_recv(events, 20000, &f, &e), 0);
     assert_int_equal(f.type, PROTO_OOM);
@@ -645,6 +641,16 @@ static void test_oom(void **state)
     rig_do(control, PROTO_CONTAINER_DELETE, "{s:s}", "id", "oom");
     close(control);
     close(events);
+}
+
+static void test_oom(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+    if (!rig.controllers)
+        skip_because("no cgroup v2 controllers here");
+    oom_case("['tail','/dev/zero']", 137);
+    oom_case("['sh','-c','tail /dev/zero; exit 3']", 3);
 }
 
 /* A user namespace: ids mapped, devices bound, the exec inside as well. */

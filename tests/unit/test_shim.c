@@ -54,6 +54,8 @@ struct rig {
     int control, s[3]; /* the agent's ends */
     int far[4];        /* the shim's ends, until rig_go */
     int log;
+    int swap_max, memory_max;
+    bool oom; /* what agent_exit says */
 };
 
 static void pair(int *ours, int *theirs)
@@ -80,7 +82,7 @@ static void rig_spawn(struct rig *r, struct shim_params *p)
     int in[2], out[2], err[2];
     struct err e = ERR_INIT;
 
-    *r = (struct rig){.shim = SHIM_INIT, .log = -1};
+    *r = (struct rig){.shim = SHIM_INIT, .log = -1, .swap_max = -1, .memory_max = -1};
     assert_int_equal(pipe2(in, O_CLOEXEC), 0);
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
     assert_int_equal(pipe2(err, O_CLOEXEC), 0);
@@ -108,6 +110,8 @@ static void rig_go(struct rig *r)
     struct shim_guest g = {.control = r->far[0],
                            .streams = {r->far[1], r->far[2], r->far[3]},
                            .console_log = r->log,
+                           .swap_max = r->swap_max,
+                           .memory_max = r->memory_max,
                            .container = "box",
                            .process = "e\"1"};
     struct err e = ERR_INIT;
@@ -149,11 +153,13 @@ static void rig_done(struct rig *r)
     for (int i = 0; i < 4; i++)
         close_fd(&r->far[i]);
     close_fd(&r->log);
+    close_fd(&r->swap_max);
+    close_fd(&r->memory_max);
 }
 
 static void agent_exit(struct rig *r, int status, int signal)
 {
-    json_t *b = json_pack("{s:i, s:i, s:b, s:I}", "status", status, "signal", signal, "oom", 0,
+    json_t *b = json_pack("{s:i, s:i, s:b, s:I}", "status", status, "signal", signal, "oom", r->oom,
                           "ns", (json_int_t)123456789012);
     struct err e = ERR_INIT;
 
@@ -569,6 +575,47 @@ static int log_of(const char *text)
     return fd;
 }
 
+/* Waits until a file holds just this. */
+static void expect_file(int fd, const char *text)
+{
+    char got[256];
+    ssize_t n;
+
+    do {
+        n = pread(fd, got, sizeof(got) - 1, 0);
+        assert_true(n >= 0);
+        got[n] = '\0';
+    } while (strcmp(got, text) != 0 && (size_t)n < strlen(text) && poll(NULL, 0, 1) == 0);
+    assert_string_equal(got, text);
+}
+
+/* The limits of the host's cgroup after a process ended with this word on the OOM killer. */
+static void limits_after(bool oom, const char *swap, const char *memory)
+{
+    struct shim_params p = defaults();
+    struct rig r;
+
+    rig_spawn(&r, &p);
+    r.swap_max = log_of("");
+    r.memory_max = log_of("");
+    r.oom = oom;
+    rig_go(&r);
+    agent_close_streams(&r);
+    agent_exit(&r, 3, 0);
+    assert_int_equal(rig_wait(&r), 3);
+    expect_file(r.swap_max, swap);
+    expect_file(r.memory_max, memory);
+    rig_done(&r);
+}
+
+static void test_oom(void **state)
+{
+    (void)state;
+    WANT_ROOT();
+    limits_after(true, "0", "8M");
+    limits_after(false, "", "");
+}
+
 static void test_lost_vm(void **state)
 {
     struct shim_params p = defaults();
@@ -829,20 +876,6 @@ static void test_bulk_sockets(void **state)
     r.in = ours[0], r.out = ours[1], r.err = ours[2];
     all_ways(&r, 20 * MIB);
     rig_done(&r);
-}
-
-/* Waits until a file holds just this. */
-static void expect_file(int fd, const char *text)
-{
-    char got[256];
-    ssize_t n;
-
-    do {
-        n = pread(fd, got, sizeof(got) - 1, 0);
-        assert_true(n >= 0);
-        got[n] = '\0';
-    } while (strcmp(got, text) != 0 && (size_t)n < strlen(text) && poll(NULL, 0, 1) == 0);
-    assert_string_equal(got, text);
 }
 
 /* stdout and stderr share one file's description and its offset; stdin is a file too. */
@@ -1240,7 +1273,11 @@ static void test_abandoned(void **state)
 static void test_killed_before_go(void **state)
 {
     struct shim_params p = defaults();
-    struct shim_guest g = {.streams = {-1, -1, -1}, .console_log = -1, .container = "box"};
+    struct shim_guest g = {.streams = {-1, -1, -1},
+                           .console_log = -1,
+                           .swap_max = -1,
+                           .memory_max = -1,
+                           .container = "box"};
     struct err e = ERR_INIT;
     struct rig r;
 
@@ -1264,6 +1301,7 @@ static void test_parse_exit(void **state)
         "{\"status\":137,\"signal\":9,\"oom\":true,\"ns\":123456789}",
         " { \"ns\" : -1 , \"signal\" : 9 , \"status\" : 137 } \n",
         "{\"status\":137,\"later\":null,\"signal\":9}",
+        "{\"status\":137,\"signal\":9,\"oom\":true}",
     };
     static const char *const bad[] = {
         "",
@@ -1283,6 +1321,8 @@ static void test_parse_exit(void **state)
         "{\"status\":1}x",
         "{\"status\":1,\"status\":1}",
         "{\"status\":1,\"signal\":65}",
+        "{\"status\":1,\"oom\":1}",
+        "{\"status\":1,\"oom\":false,\"oom\":true}",
         "{\"signal\":9}",
         "{\"sta\\u0074us\":1}",
         "{\"status\":1,\"x\":{}}",
@@ -1292,21 +1332,22 @@ static void test_parse_exit(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
-        int status = -1, signal = -1;
+        struct link_exit exit = {-1, -1, true};
 
-        assert_int_equal(link_parse_exit(good[i], strlen(good[i]), &status, &signal), 0);
-        assert_int_equal(status, 137);
-        assert_int_equal(signal, 9);
+        assert_int_equal(link_parse_exit(good[i], strlen(good[i]), &exit), 0);
+        assert_int_equal(exit.status, 137);
+        assert_int_equal(exit.signal, 9);
+        assert_int_equal(exit.oom, strstr(good[i], "\"oom\":true") != NULL);
     }
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         size_t len = strlen(bad[i]);
         char *exact = malloc(len ? len : 1); /* a byte past the end is seen by the sanitizer */
-        int status = -7, signal = -7;
+        struct link_exit exit = {-7, -7, true};
 
         memcpy(exact, bad[i], len);
-        if (link_parse_exit(exact, len, &status, &signal) != -EPROTO)
+        if (link_parse_exit(exact, len, &exit) != -EPROTO)
             fail_msg("taken: %s", bad[i]);
-        assert_int_equal(status, -7);
+        assert_int_equal(exit.status, -7);
         free(exact);
     }
 }
@@ -1400,6 +1441,7 @@ int main(void)
         cmocka_unit_test(test_exit_status),
         cmocka_unit_test(test_flush_before_exit),
         cmocka_unit_test(test_killed_shim_closes),
+        cmocka_unit_test(test_oom),
         cmocka_unit_test(test_lost_vm),
         cmocka_unit_test(test_lost_link_alone),
         cmocka_unit_test(test_hostile_frames),
