@@ -943,5 +943,7 @@ int main(void)
         cmocka_unit_test(test_escape),
     };
 
+    /* one test alone: tests/bats/kvm/cgroup.bats */
+    cmocka_set_test_filter(getenv("TEST_FILTER"));
     return cmocka_run_group_tests(tests, setup, teardown);
 }
