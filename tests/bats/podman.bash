@@ -1,0 +1,58 @@
+# What the bats files of podman and buildah share, beside helper.bash: a store on a tmpfs with a busybox image, and no other's settings.
+# shellcheck shell=bash disable=SC2154  # $output is bats's
+#
+# $DIR is the store, for a whole file; $WORK is a test's. All containers are Bulkhead's, below its default --root.
+
+# make_store [LINE...]: for setup_file; LINEs go to the end of containers.conf, which is its [engine] table
+make_store() {
+    DIR=$(mktemp -d /tmp/bulkhead-podman-XXXXXX)
+    export DIR CONTAINERS_CONF=$DIR/containers.conf BULKHEAD
+    {
+        printf '[containers]\nlog_driver = "k8s-file"\n[network]\nnetwork_backend = "netavark"\n'
+        printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime_supports_json = ["bulkhead"]\n'
+        [ $# -eq 0 ] || printf '%s\n' "$@"
+    } >"$CONTAINERS_CONF"
+    busybox_tree "$DIR/tree"
+    tar -C "$DIR/tree" -cf "$DIR/busybox.tar" .
+    pm import "$DIR/busybox.tar" localhost/busybox >/dev/null
+}
+
+remove_store() {
+    pm rm -af -t 0 >/dev/null 2>&1 || true
+    pm rmi -af >/dev/null 2>&1 || true
+    umount "$DIR/root/overlay" 2>/dev/null || true
+    rm -rf "$DIR"
+}
+
+pm() {
+    podman --root "$DIR/root" --runroot "$DIR/run" --tmpdir "$DIR/tmp" --storage-driver overlay --runtime "$(realpath "$BULKHEAD")" "$@"
+}
+
+# A profile of the host's AppArmor does not reach into a VM: podman must not ask for it.
+container_options() {
+    echo --network=none
+    [ ! -e /sys/kernel/security/apparmor ] || echo --security-opt=apparmor=unconfined
+}
+
+# pm_run OPTION... COMMAND...: `podman run` with what every container here wants
+pm_run() {
+    # shellcheck disable=SC2046  # words
+    pm run $(container_options) "$@"
+}
+
+# says TEXT: a line of $output is exactly that
+says() {
+    grep -qxF -- "$1" <<<"$output" || { echo "no line \"$1\" in:"; echo "$output"; return 1; }
+}
+
+# wait_log CONTAINER TEXT
+wait_log() {
+    until pm logs "$1" 2>&1 | grep -q -- "$2"; do sleep 0.2; done
+}
+
+# nothing_left: podman knows no container, and nothing of ours is there. What podman does after a container's end in a process
+# of its own has then been done.
+nothing_left() {
+    [ -z "$(pm ps -aq)" ] || { pm ps -a; return 1; }
+    leftovers
+}
