@@ -102,6 +102,7 @@ void process_kill(struct process *p)
 static bool ends_by_default(int sig)
 {
     switch (sig) {
+    case 0: /* only asks */
     case SIGCHLD:
     case SIGURG:
     case SIGWINCH:

@@ -55,3 +55,18 @@ int err_wrap(struct err *e, const char *fmt, ...)
     snprintf(e->msg + len, sizeof(e->msg) - len, ": %s", was.msg);
     return -code;
 }
+
+void err_add(struct err *e, int code, const char *fmt, ...)
+{
+    struct err more;
+    size_t len = strlen(e->msg);
+    va_list ap;
+
+    va_start(ap, fmt);
+    vset(&more, code, fmt, ap);
+    va_end(ap);
+    if (e->code)
+        snprintf(e->msg + len, sizeof(e->msg) - len, "; %s", more.msg);
+    else
+        *e = more;
+}

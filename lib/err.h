@@ -28,6 +28,9 @@ int err_errno(struct err *e, const char *fmt, ...) __attribute__((format(printf,
 /* Puts "<message>: " before what is already there; returns -e->code. */
 int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* For warnings, of which there may be several: puts "; <message>" behind what is already there. */
+void err_add(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
 #if defined(__clang_analyzer__) && !defined(BULKHEAD_ERR_C)
 /* An analyser sees one file at a time: tell it that these never return 0. */
 #include <errno.h>

@@ -87,13 +87,15 @@ static void put_quota(struct walk *w, const struct spec_resources *r)
 {
     bool quota = r->cpu.quota.set && r->cpu.quota.v;
     bool period = r->cpu.period.set && r->cpu.period.v;
-    char text[64], number[24];
+    char text[64], number[24], length[24];
 
     if (!quota && !period)
         return;
     snprintf(number, sizeof(number), "%lld", (long long)r->cpu.quota.v);
-    snprintf(text, sizeof(text), "%s %llu", quota && r->cpu.quota.v > 0 ? number : "max",
-             period ? (unsigned long long)r->cpu.period.v : LIMITS_CPU_PERIOD_US);
+    /* a quota alone leaves the period as it is, 100 ms in a new cgroup */
+    snprintf(length, sizeof(length), " %llu", (unsigned long long)r->cpu.period.v);
+    snprintf(text, sizeof(text), "%s%s", quota && r->cpu.quota.v > 0 ? number : "max",
+             period ? length : "");
     put(w, "cpu.quota", "cpu.max", text);
 }
 

@@ -47,6 +47,8 @@ int console_send(const char *path, int master, struct err *e)
 
     if (sock < 0)
         return err_wrap(e, "console socket");
+    if (io_set_nonblock(master, 0) < 0)
+        return err_set(e, EBADF, "console socket: not a terminal's master");
     n = io_send_fds(sock, name, sizeof(name) - 1, &master, 1);
     if (n < 0)
         return err_set(e, (int)-n, "send the terminal to console socket %s: %s", path,

@@ -24,7 +24,8 @@ int console_open(uint16_t rows, uint16_t cols, int *master_out, int *slave_out,
 
 /*
  * Gives the master to whoever listens at `path`: connect, one message, one descriptor. Waits for no
- * answer: containerd receives it only after create has returned.
+ * answer: containerd receives it only after create has returned. Blocking, as the master of any
+ * other runtime: its description is the receiver's from here on.
  */
 int console_send(const char *path, int master, struct err *e) must_check;
 

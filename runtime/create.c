@@ -72,9 +72,7 @@ static int check_support(const struct creation *c, struct err *warning, struct e
     struct strbuf warnings = {0};
     int r = support_check(c->spec, &warnings, e);
 
-    if (r == 0 && warnings.len)
-        err_set(warning, EINVAL, "%.*s", (int)strcspn(warnings.s, "\n"), warnings.s);
-    strbuf_done(&warnings);
+    support_warn(&warnings, warning);
     return r;
 }
 

@@ -178,9 +178,7 @@ static int make_process(struct execution *x, struct err *warning, struct err *e)
         return r;
     x->is_parsed = true;
     r = support_check_process(&x->parsed, "process", &warnings, e);
-    if (r == 0 && warnings.len)
-        err_set(warning, EINVAL, "%.*s", (int)strcspn(warnings.s, "\n"), warnings.s);
-    strbuf_done(&warnings);
+    support_warn(&warnings, warning);
     if (r == 0 && x->parsed.terminal && !x->o->console_socket && !x->o->foreground)
         return err_set(e, EINVAL, "a detached process with a terminal needs --console-socket");
     if (r == 0 && !x->parsed.terminal && x->o->console_socket)

@@ -129,7 +129,7 @@ static int do_without(const struct spec_linux *linux_, struct store *store, stru
     r = check_host_only(&linux_->resources, why.msg, e);
     if (r < 0)
         return r;
-    err_set(warning, why.code, "the container has no cgroup on the host: %s", why.msg);
+    err_add(warning, why.code, "the container has no cgroup on the host: %s", why.msg);
     return store_save(store, s, e);
 }
 

@@ -276,7 +276,7 @@ static int delete_locked(struct store *store, const char *id, bool force, struct
                          struct err *e)
 {
     struct state state = STATE_INIT;
-    struct err no_spec = ERR_INIT;
+    struct err no_spec = ERR_INIT, hook = ERR_INIT;
     struct spec *spec = NULL;
     int r = force ? load_forced(store, &state, warning, e) : store_load(store, &state, e);
 
@@ -287,8 +287,9 @@ static int delete_locked(struct store *store, const char *id, bool force, struct
     if (r == 0) {
         bool hooks = spec_load(store->path, &spec, &no_spec) == 0;
         r = container_destroy(store, &state, e);
-        if (r == 0 && hooks)
-            (void)!hooks_run_for(&spec->hooks, HOOK_POSTSTOP, &state, STATUS_STOPPED, warning);
+        if (r == 0 && hooks &&
+            hooks_run_for(&spec->hooks, HOOK_POSTSTOP, &state, STATUS_STOPPED, &hook) < 0)
+            err_add(warning, hook.code, "%s", hook.msg);
     }
     spec_free(spec);
     state_done(&state);

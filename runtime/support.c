@@ -450,3 +450,13 @@ int support_check(const struct spec *s, struct strbuf *warnings, struct err *e)
         r = check_vm(&s->vm, e);
     return r;
 }
+
+void support_warn(struct strbuf *lines_taken, struct err *warning)
+{
+    char *rest = lines_taken->s, *line;
+
+    while ((line = strsep(&rest, "\n")))
+        if (*line)
+            err_add(warning, EINVAL, "%s", line);
+    strbuf_done(lines_taken);
+}

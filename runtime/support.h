@@ -32,4 +32,7 @@ int support_check_resources(const struct spec_resources *r, const char *where,
 bool support_hook(enum spec_hook_kind kind);
 bool support_namespace(enum spec_ns ns);
 
+/* What the two above had to warn about, one a line, into the one warning of a verb. Frees it. */
+void support_warn(struct strbuf *lines_taken, struct err *warning);
+
 #endif

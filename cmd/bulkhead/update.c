@@ -34,26 +34,30 @@ static const struct limit {
     {"cpu-rt-runtime", "cpu", "realtimeRuntime", NUMBER, "refused: cgroup v2 has none"},
 };
 
-static int parse_limit(const struct limit *l, const char *text, json_t **out, struct err *e)
+/* "64M", or -1 = unlimited */
+static int parse_size(const char *text, int64_t *out)
 {
     uint64_t size;
+
+    if (strcmp(text, "-1") == 0)
+        size = UINT64_MAX;
+    else if (str_to_size(text, &size) < 0 || size > INT64_MAX)
+        return -EINVAL;
+    *out = (int64_t)size;
+    return 0;
+}
+
+static int parse_limit(const struct limit *l, const char *text, json_t **out, struct err *e)
+{
     int64_t n = 0;
 
-    if (l->kind == TEXT) {
-        *out = json_string(text);
-        return *out ? 0 : err_set(e, EINVAL, "--%s is not UTF-8", l->option);
-    }
     if (l->kind == NUMBER && str_to_i64(text, &n) < 0)
         return err_set(e, EINVAL, "--%s must be a whole number, got \"%s\"", l->option, text);
-    if (l->kind == SIZE && strcmp(text, "-1") == 0)
-        n = -1;
-    else if (l->kind == SIZE && (str_to_size(text, &size) < 0 || size > INT64_MAX))
+    if (l->kind == SIZE && parse_size(text, &n) < 0)
         return err_set(e, EINVAL, "--%s must be a size such as 512M, or -1, got \"%s\"", l->option,
                        text);
-    else if (l->kind == SIZE)
-        n = (int64_t)size;
-    *out = json_integer((json_int_t)n);
-    return 0;
+    *out = l->kind == TEXT ? json_string(text) : json_integer((json_int_t)n);
+    return *out ? 0 : err_set(e, EINVAL, "--%s is not UTF-8", l->option);
 }
 
 static int add_limits(json_t *resources, const char *const *values, struct err *e)
@@ -72,6 +76,17 @@ static int add_limits(json_t *resources, const char *const *values, struct err *
         json_object_set_new(section, limits[i].key, v);
     }
     return 0;
+}
+
+/* cpu.max of a cgroup takes a quota alone, but no period alone: the quota would be lost. */
+static int check_period(json_t *resources, struct err *e)
+{
+    const json_t *cpu = json_object_get(resources, "cpu");
+
+    if (json_integer_value(json_object_get(cpu, "period")) == 0 ||
+        json_integer_value(json_object_get(cpu, "quota")) != 0)
+        return 0;
+    return err_set(e, EINVAL, "a new CPU period needs its quota (--cpu-quota, -1 = unlimited)");
 }
 
 static int read_file(const char *file, json_t **out, struct err *e)
@@ -104,6 +119,8 @@ int cmd_update(int argc, char **argv, const struct globals *g, struct err *e)
     else if (read_file(file, &resources, e) < 0)
         return -e->code;
     int r = add_limits(resources, values, e);
+    if (r == 0)
+        r = check_period(resources, e);
     if (r == 0)
         r = container_update(&g->rt, argv[first], resources, &warning, e);
     json_decref(resources);

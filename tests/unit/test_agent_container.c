@@ -309,6 +309,9 @@ static void test_exec_abandoned(void **state)
            exec_spec("sleep 1000"));
     rig_do(other, PROTO_PROCESS_SIGNAL, "{s:s,s:s,s:i}", "id", "keeper", "process", "left",
            "signal", 0);
+    usleep(100 * 1000); /* to ask is not to kill */
+    rig_do(other, PROTO_PROCESS_SIGNAL, "{s:s,s:s,s:i}", "id", "keeper", "process", "left",
+           "signal", 0);
     close(fd);
     do {
         json_t *reply = NULL;
@@ -325,6 +328,35 @@ static void test_exec_abandoned(void **state)
     rig_do(other, PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "keeper", "process", "left", "spec",
            exec_spec("exit 0")); /* the name is free again */
     close(other);
+}
+
+static void test_exec_in_a_cgroup(void **state)
+{
+    char sub[192], deeper[224];
+    struct run r;
+    struct err e;
+    int fd;
+
+    (void)state;
+    NEEDS_RIG();
+    snprintf(sub, sizeof(sub), "%s/keeper/sub", rig.cgroup);
+    snprintf(deeper, sizeof(deeper), "%s/deeper", sub);
+    assert_int_equal(mkdir(sub, 0755), 0);
+    assert_int_equal(mkdir(deeper, 0755), 0);
+    fd = rig_connect(&rig);
+    rig_do(fd, PROTO_PROCESS_CREATE, "{s:s,s:s,s:o,s:s}", "id", "keeper", "process", "c", "spec",
+           exec_spec("cat /proc/self/cgroup"), "cgroup", "/sub/deeper");
+    rig_finish(&rig, fd, "keeper", "c", NULL, &r);
+    assert_non_null(strstr(r.out, "0::/sub/deeper\n"));
+    assert_int_equal(r.status, 0);
+    rig_fail(fd, PROTO_PROCESS_CREATE,
+             json_pack("{s:s,s:s,s:o,s:s}", "id", "keeper", "process", "c", "spec",
+                       exec_spec("true"), "cgroup", "none"),
+             &e);
+    assert_string_equal(e.msg, "cgroup none of container keeper: No such file or directory");
+    close(fd);
+    assert_int_equal(rmdir(deeper), 0);
+    assert_int_equal(rmdir(sub), 0);
 }
 
 /* A background child holds the pipe: the exit is told all the same, its output is still relayed. */
@@ -922,6 +954,7 @@ int main(void)
         cmocka_unit_test(test_exec_format_error),
         cmocka_unit_test(test_exec),
         cmocka_unit_test(test_exec_abandoned),
+        cmocka_unit_test(test_exec_in_a_cgroup),
         cmocka_unit_test(test_exec_background),
         cmocka_unit_test(test_kill_with_a_stuck_reader),
         cmocka_unit_test(test_close_kills),

@@ -92,6 +92,7 @@ static void test_send(void **state)
     conn = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     assert_true(io_recv_fds(conn, text, sizeof(text), got, 2, &n) > 0);
     assert_int_equal(n, 1);
+    assert_false(fcntl(got[0], F_GETFL) & O_NONBLOCK); /* as clients know it from others */
     say(slave, "hello");
     expect(got[0], "hello");
     assert_int_equal(io_recv_fds(conn, text, sizeof(text), fds, 2, &n), 0); /* one message */

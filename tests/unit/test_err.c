@@ -67,9 +67,24 @@ static void long_messages_are_cut_inside_the_buffer(void **state)
     assert_non_null(strstr(e.msg, "No space left on device"));
 }
 
+static void warnings_add_up(void **state)
+{
+    struct err w = ERR_INIT;
+
+    (void)state;
+    err_add(&w, EINVAL, "%s", "one");
+    err_add(&w, EACCES, "the %s", "other");
+    assert_int_equal(w.code, EINVAL);
+    assert_string_equal(w.msg, "one; the other");
+    for (int i = 0; i < 100; i++)
+        err_add(&w, EINVAL, "and one more");
+    assert_int_equal(strlen(w.msg), sizeof(w.msg) - 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(warnings_add_up),
         cmocka_unit_test(sets_code_and_message),
         cmocka_unit_test(errno_is_named),
         cmocka_unit_test(wraps_from_the_outside_in),

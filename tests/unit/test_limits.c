@@ -89,7 +89,7 @@ static void test_files(void **state)
             "memory.swap memory.swap.max=max\nmemory.limit memory.max=max\n");
     becomes("{\"cpu\":{\"shares\":1024,\"quota\":5000,\"burst\":10,\"idle\":1,\"cpus\":\"0-1\","
             "\"mems\":\"0\"}}",
-            "cpu.shares cpu.weight=39\ncpu.quota cpu.max=5000 100000\n"
+            "cpu.shares cpu.weight=39\ncpu.quota cpu.max=5000\n"
             "cpu.burst cpu.max.burst=10\ncpu.idle cpu.idle=1\ncpu.cpus cpuset.cpus=0-1\n"
             "cpu.mems cpuset.mems=0\n");
     becomes("{\"cpu\":{\"quota\":-1,\"period\":50000}}", "cpu.quota cpu.max=max 50000\n");

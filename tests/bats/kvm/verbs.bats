@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The verbs beside the life-cycle: exec, ps, pause, resume, events, update, and the hooks of the host.
+# The verbs beside the life-cycle: kill, list, ps, pause, resume, events, update, and the hooks of the host.
 
 load ../helper
 
@@ -11,35 +11,6 @@ setup() {
 
 teardown() {
     clean_up
-}
-
-@test "exec: output, status, environment, a command that is not there" {
-    create_container c1
-    bh start c1
-    run bh exec --env A=b --cwd /tmp --user 5:6 c1 sh -c 'echo $A; pwd; id -u; id -g; exit 7'
-    [ "$status" -eq 7 ]
-    [ "$output" = $'b\n/tmp\n5\n6' ]
-    [ "$(echo in | bh exec c1 cat)" = in ]
-    run bh exec c1 /nonexistent
-    fails_with 255 "stat /nonexistent: no such file or directory"
-    bh delete --force c1
-    leftovers
-}
-
-@test "exec --detach with --process and a pid-file; ps knows its pid; SIGKILL of the pid kills it" {
-    create_container c1
-    bh start c1
-    jq '.process | .args = ["sleep", "2000"]' "$BUNDLE/config.json" >"$WORK/process.json"
-    bh exec --detach --process "$WORK/process.json" --pid-file "$WORK/pid" c1 </dev/null >/dev/null 2>&1
-    pid=$(cat "$WORK/pid")
-    [ "$(bh ps --format json c1)" = "[$(cat "$WORK/c1.pid"),$pid]" ]
-    bh ps c1 | grep -q "sleep 2000"
-    kill -KILL "$pid"
-    while bh ps c1 | grep -q "sleep 2000"; do sleep 0.1; done
-    [ "$(bh ps --format json c1)" = "[$(cat "$WORK/c1.pid")]" ]
-    [ "$(status_of c1)" = running ]
-    bh delete --force c1
-    leftovers
 }
 
 @test "pause and resume" {
@@ -63,15 +34,97 @@ teardown() {
     leftovers
 }
 
-@test "events --stats; update changes a limit" {
+@test "kill: names, numbers, 0, --all" {
+    loop='echo up; while :; do sleep 0.1; done'
+    args sh -c "trap 'echo usr1' USR1; trap 'echo rt' 35; for i in 1 2; do (trap 'echo usr1' USR1; $loop) & done; $loop"
+    create_container c1
+    bh kill c1 0
+    bh start c1
+    until [ "$(grep -c up "$WORK/c1.out")" -eq 3 ]; do sleep 0.1; done
+    bh kill c1 0
+    bh kill --all c1 usr1
+    until [ "$(grep -c usr1 "$WORK/c1.out")" -eq 3 ]; do sleep 0.1; done
+    bh kill c1 SIGUSR1
+    until [ "$(grep -c usr1 "$WORK/c1.out")" -eq 4 ]; do sleep 0.1; done
+    bh kill c1 SIGRTMIN+1
+    wait_text "$WORK/c1.out" rt
+    bh kill c1 WINCH
+    [ "$(status_of c1)" = running ]
+    bh kill --all c1 9
+    wait_status c1 stopped
+    for signal in 0 TERM KILL; do
+        run bh kill c1 "$signal"
+        fails_with 1 "container not running"
+        bh kill --all c1 "$signal"
+    done
+    bh delete c1
+    leftovers
+}
+
+@test "run --keep: a stopped container as every verb sees it" {
+    args sh -c 'exit 5'
+    run bh run --keep --preserve-fds 1 --no-subreaper --no-pivot --no-new-keyring --bundle "$BUNDLE" --pid-file "$WORK/pid" c1
+    [ "$status" -eq 5 ]
+    [[ $output == *"--preserve-fds 1"* ]]
+    [ -s "$WORK/pid" ]
+    [ "$(bh state c1 | jq -c '[.status, .pid]')" = '["stopped",0]' ]
+    [ "$(bh state c1 | jq -c keys)" = '["bundle","created","id","ociVersion","owner","pid","rootfs","status"]' ]
+    bh list | grep -qE "^c1 +0 +stopped +$BUNDLE +20.*Z +root$"
+    [ "$(bh list -f json | jq -c '.[0] | [.id, .status, .pid, .owner]')" = '["c1","stopped",0,"root"]' ]
+    run bh start c1
+    fails_with 1 "cannot start a container that has stopped"
+    for verb in pause kill ps "ps -f json" events "events --stats" "update --memory 64M"; do
+        # shellcheck disable=SC2086
+        run bh $verb c1
+        fails_with 1 "container not running"
+    done
+    run bh resume c1
+    fails_with 1 "container not paused"
+    run bh run --bundle "$BUNDLE" c1
+    fails_with 1 "container with given ID already exists"
+    [ "$(status_of c1)" = stopped ]
+    bh delete c1
+    leftovers
+}
+
+@test "run --detach; ps as a table; list of several" {
+    bh run --detach --bundle "$BUNDLE" --pid-file "$WORK/pid" c1 </dev/null >"$WORK/out" 2>&1
+    [ "$(status_of c1)" = running ]
+    [ "$(bh state c1 | jq .pid)" -eq "$(cat "$WORK/pid")" ]
+    run bh ps c1
+    [ "${lines[0]}" = "UID        PID  PPID  C STIME TTY          TIME CMD" ]
+    [[ ${lines[1]} =~ ^root\ +[0-9]+\ +[0-9]+\ +0\ [0-9:]{5}\ \?\ +00:00:0[0-9]\ sleep\ 1000$ ]]
+    [ "$(bh ps c1 -ef)" = "$output" ]
+    run bh ps c1 -o pid,args
+    [ "${lines[0]}" = "  PID COMMAND" ]
+    [[ ${lines[1]} =~ ^\ +[0-9]+\ sleep\ 1000$ ]]
+    mkdir "$ROOT/half" # a create that was killed at once
+    [ "$(bh list -q)" = $'c1\nhalf' ]
+    [ "$(bh list -f json | jq -r '.[] | .id + " " + .status')" = $'c1 running\nhalf stopped' ]
+    [[ $(bh list) == ID*PID*STATUS*BUNDLE*CREATED*OWNER*c1*running*half*stopped* ]]
+    bh delete half
+    bh delete --force c1
+    [ "$(bh list -f json)" = null ]
+    leftovers
+}
+
+@test "events: a stream of statistics and OOM kills that ends with the container" {
+    edit '.linux.resources.memory.limit = 33554432'
     create_container c1
     bh start c1
-    bh events --stats c1 | jq -e '.type == "stats" and .data.pids.current == 1 and .data.memory.usage.usage > 0'
-    bh update --memory 64M --pids-limit 10 c1
-    bh events --stats c1 | jq -e '.data.memory.usage.limit == 67108864 and .data.pids.limit == 10'
-    echo '{"pids": {"limit": 20}}' | bh update --resources - c1
-    bh events --stats c1 | jq -e '.data.pids.limit == 20'
-    bh delete --force c1
+    bh events --stats c1 | jq -e '.type == "stats" and .id == "c1" and .data.pids.current == 1
+        and .data.memory.usage.limit == 33554432 and .data.memory.usage.usage > 0 and .data.cpu.usage.total > 0'
+    bh events --interval 300ms c1 >"$WORK/events" &
+    events=$!
+    until [ "$(grep -c '"type":"stats"' "$WORK/events")" -ge 2 ]; do sleep 0.1; done
+    run bh exec c1 tail /dev/zero
+    [ "$status" -eq 137 ]
+    wait_text "$WORK/events" '^{"type":"oom","id":"c1"}$'
+    bh kill c1 KILL
+    wait "$events"
+    jq -se 'map(.type) | unique == ["oom", "stats"]' "$WORK/events"
+    bh delete c1
+    leftovers
 }
 
 @test "hooks of the host: order, state on stdin, poststop" {
