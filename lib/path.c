@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 
 #define TREE_DEPTH_MAX 64 /* of trees that we remove: our own state, never a container's */
+#define DANGLING_MAX   40 /* symlinks that lead nowhere yet, as many as the kernel follows */
 #define OPEN_RETRIES   32 /* openat2 gives EAGAIN when a rename races with ".." */
 
 static int open_resolved(int at, const char *path, int flags, mode_t mode, uint64_t resolve)
@@ -44,62 +45,100 @@ static int open_dir(int rootfd, const char *prefix)
     return path_open_in(rootfd, *prefix ? prefix : "/", O_PATH | O_DIRECTORY, 0);
 }
 
-/*
- * Makes sure that every leading part of `path` is a directory; stops before the last component when
- * `leave_last`. The prefix is resolved anew from the root for each component, so that symlinks on
- * the way (also "../x" ones) mean what they mean inside.
- */
-static int make_parents(int rootfd, const char *path, mode_t mode, bool leave_last, char *done,
-                        size_t size, const char **last_out, struct err *e)
+/* A walk from the root: what is made, and what is still to be made below it. */
+struct walk {
+    int rootfd;
+    char done[PATH_MAX]; /* exists; the kernel resolves it anew each time */
+    char todo[PATH_MAX];
+    unsigned links; /* followed by us */
+};
+
+/* Takes the first component off `todo`; 0 when there is none. */
+static int next_component(struct walk *w, char name[NAME_MAX + 1])
 {
-    const char *p = path;
-    size_t len = 0;
+    const char *p = w->todo + strspn(w->todo, "/");
+    size_t len = strcspn(p, "/");
 
-    done[0] = '\0';
-    for (;;) {
-        cleanup_fd int parent = -1, dir = -1;
-        const char *name, *after;
-        char component[NAME_MAX + 1];
+    if (len > NAME_MAX)
+        return -ENAMETOOLONG;
+    memcpy(name, p, len);
+    name[len] = '\0';
+    p += len;
+    p += strspn(p, "/");
+    memmove(w->todo, p, strlen(p) + 1);
+    return len > 0;
+}
 
-        while (*p == '/')
-            p++;
-        if (!*p)
-            return 0;
-        name = p;
-        while (*p && *p != '/')
-            p++;
-        for (after = p; *after == '/'; after++)
-            ;
-        if (leave_last && !*after) {
-            *last_out = name;
-            return 0;
-        }
-        if ((size_t)(p - name) >= sizeof(component) || len + (size_t)(p - name) + 2 > size)
-            return err_set(e, ENAMETOOLONG, "%s: name too long", path);
-        memcpy(component, name, (size_t)(p - name));
-        component[p - name] = '\0';
+/*
+ * What `name` of the directory `parent` leads to is missing. If it is a symlink, what it names is
+ * to be made in its place, inside the root: 1. If it is no symlink: 0.
+ */
+static int follow_dangling(struct walk *w, int parent, const char *name)
+{
+    char target[PATH_MAX], rest[PATH_MAX];
+    ssize_t n = readlinkat(parent, name, target, sizeof(target) - 1);
 
-        parent = open_dir(rootfd, done);
-        if (parent < 0)
-            return err_set(e, -parent, "%s below the root: %s", *done ? done : "/",
-                           strerror(-parent));
-        len += (size_t)snprintf(done + len, size - len, "/%s", component);
-        dir = open_dir(rootfd, done);
-        if (dir == -ENOENT && mkdirat(parent, component, mode) < 0 && errno != EEXIST)
-            return err_errno(e, "mkdir %s below the root", done);
-        if (dir < 0 && dir != -ENOENT)
-            return err_set(e, -dir, "%s below the root: %s", done, strerror(-dir));
-    }
+    if (n < 0)
+        return errno == ENOENT || errno == EINVAL ? 0 : -errno;
+    if (w->links++ == DANGLING_MAX)
+        return -ELOOP;
+    target[n] = '\0';
+    memcpy(rest, w->todo, sizeof(rest));
+    if (str_printf(w->todo, sizeof(w->todo), "%s/%s", target, rest) < 0)
+        return -ENAMETOOLONG;
+    if (target[0] == '/')
+        w->done[0] = '\0';
+    return 1;
+}
+
+/* Goes down by `name`; what is missing is made as a directory, or left to the caller if `leave`. */
+static int descend(struct walk *w, const char *name, mode_t mode, bool leave)
+{
+    cleanup_fd int parent = open_dir(w->rootfd, w->done), there = -1;
+    size_t len = strlen(w->done);
+    int r;
+
+    if (parent < 0)
+        return parent;
+    if (str_printf(w->done + len, sizeof(w->done) - len, "/%s", name) < 0)
+        return -ENAMETOOLONG;
+    there = leave ? path_open_in(w->rootfd, w->done, O_PATH, 0) : open_dir(w->rootfd, w->done);
+    if (there != -ENOENT)
+        return there < 0 ? there : 0;
+    w->done[len] = '\0';
+    r = follow_dangling(w, parent, name);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    if (!leave && mkdirat(parent, name, mode) < 0 && errno != EEXIST)
+        return -errno;
+    w->done[len] = '/';
+    return 0;
+}
+
+/*
+ * Makes sure that every part of `path` is a directory, but for the last one when `leave_last`. The
+ * prefix is resolved anew from the root for each component, so that symlinks on the way (also
+ * "../x" ones, and those whose targets are still to be made) mean what they mean inside. w->done is
+ * then the path without symlinks that lead nowhere.
+ */
+static int walk_down(struct walk *w, const char *path, mode_t mode, bool leave_last, struct err *e)
+{
+    char name[NAME_MAX + 1];
+    int r = str_printf(w->todo, sizeof(w->todo), "%s", path) < 0 ? -ENAMETOOLONG : 0;
+
+    while (r == 0 && (r = next_component(w, name)) > 0)
+        r = descend(w, name, mode, leave_last && !w->todo[0]);
+    return r < 0 ? err_set(e, -r, "%s below the root: %s", path, strerror(-r)) : 0;
 }
 
 int path_mkdirs_in(int rootfd, const char *path, mode_t mode, struct err *e)
 {
-    char done[PATH_MAX];
-    int fd, r = make_parents(rootfd, path, mode, false, done, sizeof(done), NULL, e);
+    struct walk w = {.rootfd = rootfd};
+    int fd, r = walk_down(&w, path, mode, false, e);
 
     if (r < 0)
         return r;
-    fd = open_dir(rootfd, done);
+    fd = open_dir(rootfd, w.done);
     if (fd < 0)
         return err_set(e, -fd, "%s below the root: %s", path, strerror(-fd));
     return fd;
@@ -107,23 +146,22 @@ int path_mkdirs_in(int rootfd, const char *path, mode_t mode, struct err *e)
 
 int path_touch_in(int rootfd, const char *path, mode_t mode, struct err *e)
 {
+    struct walk w = {.rootfd = rootfd};
     cleanup_fd int made = -1;
-    const char *last = NULL;
-    char done[PATH_MAX];
     int fd, r;
 
     fd = path_open_in(rootfd, path, O_PATH, 0);
     if (fd >= 0)
         return fd;
-    r = make_parents(rootfd, path, 0755, true, done, sizeof(done), &last, e);
+    r = walk_down(&w, path, 0755, true, e);
     if (r < 0)
         return r;
-    if (!last)
+    if (!path[0] || path[strlen(path) - 1] == '/')
         return err_set(e, EISDIR, "%s is a directory", path);
-    made = path_open_in(rootfd, path, O_WRONLY | O_CREAT | O_NOCTTY | O_NONBLOCK, mode);
+    made = path_open_in(rootfd, w.done, O_WRONLY | O_CREAT | O_NOCTTY | O_NONBLOCK, mode);
     if (made < 0)
         return err_set(e, -made, "create %s below the root: %s", path, strerror(-made));
-    fd = path_open_in(rootfd, path, O_PATH, 0);
+    fd = path_open_in(rootfd, w.done, O_PATH, 0);
     if (fd < 0)
         return err_set(e, -fd, "open %s below the root: %s", path, strerror(-fd));
     return fd;

@@ -93,14 +93,59 @@ static void symlinks_and_dots_stay_inside(void **state)
     }
 }
 
-static void a_missing_symlink_target_is_an_error(void **state)
+/* As in runc: what a symlink of the image names is made, inside the root. */
+static void what_a_dangling_symlink_names_is_made(void **state)
 {
+    static const char *const made[] = {"nowhere/at/all/x", "up/beside", "nowhere/twice/y"};
+    static const char *const asked[] = {"/dangling/x", "/up/down/out", "/first/y"};
     struct err e = ERR_INIT;
 
     (void)state;
     assert_int_equal(symlinkat("/nowhere/at/all", root, "dangling"), 0);
-    assert_true(path_mkdirs_in(root, "/dangling/x", 0755, &e) < 0);
-    assert_non_null(strstr(e.msg, "dangling"));
+    assert_int_equal(symlinkat("second", root, "first"), 0);
+    assert_int_equal(symlinkat("../../../nowhere/./twice", root, "second"), 0);
+    close(path_mkdirs_in(root, "/up/down", 0755, &e));
+    assert_int_equal(symlinkat("../beside", root, "up/down/out"), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(made); i++) {
+        int fd = path_mkdirs_in(root, asked[i], 0755, &e);
+
+        if (fd < 0)
+            fail_msg("%s: %s", asked[i], e.msg);
+        assert_true(same_file(fd, made[i]));
+        close(fd);
+    }
+    assert_int_equal(access("/nowhere", F_OK), -1);
+}
+
+static void files_behind_dangling_symlinks(void **state)
+{
+    struct err e = ERR_INIT;
+    struct stat st;
+    int fd;
+
+    (void)state;
+    assert_int_equal(symlinkat("/missing/dir/file", root, "to-file"), 0);
+    fd = path_touch_in(root, "/to-file", 0644, &e);
+    assert_true(fd >= 0);
+    assert_true(same_file(fd, "missing/dir/file"));
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_true(S_ISREG(st.st_mode));
+    close(fd);
+    assert_int_equal(path_touch_in(root, "/new/", 0644, &e), -EISDIR);
+}
+
+static void a_circle_of_symlinks_is_an_error(void **state)
+{
+    struct err e = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(symlinkat("round", root, "about"), 0);
+    assert_int_equal(symlinkat("about", root, "round"), 0);
+    assert_int_equal(path_mkdirs_in(root, "/round/x", 0755, &e), -ELOOP);
+    assert_non_null(strstr(e.msg, "round"));
+    /* each step leads to one more that does not exist */
+    assert_int_equal(symlinkat("grow/more/../../grow2", root, "grow2"), 0);
+    assert_int_equal(path_mkdirs_in(root, "/grow2", 0755, &e), -ELOOP);
 }
 
 static void files_are_made_or_found(void **state)
@@ -166,7 +211,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(directories_are_made_inside),
         cmocka_unit_test(symlinks_and_dots_stay_inside),
-        cmocka_unit_test(a_missing_symlink_target_is_an_error),
+        cmocka_unit_test(what_a_dangling_symlink_names_is_made),
+        cmocka_unit_test(files_behind_dangling_symlinks),
+        cmocka_unit_test(a_circle_of_symlinks_is_an_error),
         cmocka_unit_test(files_are_made_or_found),
         cmocka_unit_test(magic_links_do_not_resolve),
         cmocka_unit_test(trees_are_removed_without_following),
