@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/sysinfo.h>
@@ -59,6 +60,14 @@ static bool from_host(const struct sockaddr_storage *from)
     return vm.svm_cid == VMADDR_CID_HOST;
 }
 
+/* A caller that cannot be taken would keep the loop awake for ever: it is taken and sent away. */
+static void turn_away(struct agent *a, int listen_fd)
+{
+    close_fd(&a->spare_fd);
+    close(accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC));
+    a->spare_fd = fcntl(a->null_fd, F_DUPFD_CLOEXEC, 3);
+}
+
 static void on_accept(struct loop_source *s, uint32_t events)
 {
     struct agent *a = s->arg;
@@ -69,6 +78,8 @@ static void on_accept(struct loop_source *s, uint32_t events)
 
     (void)events;
     fd = accept4(s->fd, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+        turn_away(a, s->fd);
     if (fd < 0)
         return;
     if (!from_host(&from) || a->nconns >= AGENT_CONNS_MAX || agent_add_conn(a, fd, false, &e) < 0)
@@ -112,9 +123,13 @@ int agent_init(struct agent *a, const struct agent_config *cfg, int listen_fd, s
 
     memset(a, 0, sizeof(*a));
     a->cfg = *cfg;
-    a->signal_fd = a->pidns_fd = a->timens_fd = a->null_fd = -1;
+    a->signal_fd = a->pidns_fd = a->timens_fd = a->null_fd = a->spare_fd = -1;
     a->listen_src.fd = a->signal_src.fd = -1;
-    r = loop_init(&a->loop, e);
+    /* and so is every child from birth: a process of a container that it joins cannot look into it
+     * before it has become what it is to be */
+    r = prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? err_errno(e, "PR_SET_DUMPABLE") : 0;
+    if (r == 0)
+        r = loop_init(&a->loop, e);
     if (r == 0)
         r = open_signals(a, e);
     if (r == 0)
@@ -123,6 +138,8 @@ int agent_init(struct agent *a, const struct agent_config *cfg, int listen_fd, s
         r = open_own("/proc/self/ns/time", O_RDONLY, &a->timens_fd, e);
     if (r == 0)
         r = open_own("/dev/null", O_RDWR, &a->null_fd, e);
+    if (r == 0)
+        r = open_own("/dev/null", O_RDWR, &a->spare_fd, e);
     if (r < 0)
         return r;
     r = loop_add(&a->loop, &a->signal_src, a->signal_fd, EPOLLIN, on_signal, a);
@@ -186,4 +203,5 @@ void agent_done(struct agent *a)
     close_fd(&a->pidns_fd);
     close_fd(&a->timens_fd);
     close_fd(&a->null_fd);
+    close_fd(&a->spare_fd);
 }

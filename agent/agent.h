@@ -49,6 +49,7 @@ struct agent {
     int signal_fd;
     int pidns_fd, timens_fd; /* the agent's own, to come back to after making a child in another */
     int null_fd;
+    int spare_fd; /* given up to take, and refuse, a caller when there is no descriptor left */
     struct conn *conns;
     unsigned nconns;
     struct container *containers;

@@ -1,8 +1,8 @@
 /*
  * From clone to execve, in the child. The order, which later steps rely on:
  *
- *    1. signals as a fresh process has them; every descriptor closed but the few that are needed;
- *       not dumpable, so that no process of the container can look into us
+ *    0. born undumpable, as the agent is: no process of a container that we join can look into us
+ *    1. signals as a fresh process has them; every descriptor closed but the few that are needed
  *    2. wait for ORDER_GO: our id maps are written
  *       init                                        exec
  *    3. root of the new user namespace              join the namespaces of the container's init
@@ -14,7 +14,7 @@
  *    8. working directory, personality, no_new_privs; bounding set, groups, user, other sets; HOME
  *    9. args[0] is looked up: CREATE fails here if it is not there
  *   10. CHILD_READY; wait for ORDER_START
- *   11. seccomp, the last capability that it needed given up, startContainer hooks, execve
+ *   11. startContainer hooks, seccomp, the last capability that it needed given up, execve
  *
  * The filter is loaded last so that a tight one need not allow what we do. Loading one without
  * no_new_privs takes CAP_SYS_ADMIN, which is therefore kept from 8 to 11, in our own code alone.
@@ -330,12 +330,12 @@ static int load_seccomp(const struct process *p, struct err *e)
 static int run(const struct child *c, bool keep, const char *program, struct err *e)
 {
     bool hooks = c->p->is_init && c->spec->hooks.count[HOOK_START_CONTAINER] > 0;
-    int r = load_seccomp(c->p, e);
+    int r = hooks ? hooks_start_container(c, e) : 0;
 
+    if (r == 0)
+        r = load_seccomp(c->p, e);
     if (r == 0 && keep)
         r = cred_set_caps(c->proc, false, e);
-    if (r == 0 && hooks)
-        r = hooks_start_container(c, e);
     if (r < 0)
         return r;
     execve(program, c->proc->args, environ);
@@ -351,10 +351,7 @@ _Noreturn void child_main(struct child *c)
     int r;
 
     reset_signals();
-    r = close_others(c, &e);
-    if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-        r = err_errno(&e, "PR_SET_DUMPABLE");
-    if (r < 0)
+    if (close_others(c, &e) < 0)
         die(c, &e);
     wait_order(c, ORDER_GO);
     r = c->p->is_init ? enter_as_init(c, &e) : enter_as_exec(c, &e);

@@ -110,6 +110,17 @@ static void flush(struct conn *c)
         loop_watch(&c->agent->loop, &c->src, EPOLLIN);
 }
 
+/* What has been written leaves the buffer when it is the larger part: each byte is moved once at
+ * most, and a connection that is never empty does not grow for ever. */
+static void compact(struct conn *c)
+{
+    if (c->out_off < c->out_len - c->out_off)
+        return;
+    c->out_len -= c->out_off;
+    memmove(c->out, c->out + c->out_off, c->out_len);
+    c->out_off = 0;
+}
+
 /* Room for len more bytes in a buffer that doubles; -ENOMEM. */
 static int reserve(char **buf, size_t *cap, size_t used, size_t len)
 {
@@ -135,6 +146,8 @@ static void conn_queue(struct conn *c, uint16_t type, uint32_t id, json_t *body)
     size_t len = 0;
 
     if (!c->closed && !c->stream_of) {
+        if (c->out_off)
+            compact(c);
         if (proto_encode(type, id, body, &frame, &len, &e) < 0 ||
             c->out_len - c->out_off + len > CONN_OUT_MAX ||
             reserve(&c->out, &c->out_cap, c->out_len, len) < 0) {

@@ -80,6 +80,22 @@ static int open_parent(int rootfd, const char *path, const char **name, struct e
     return path_mkdirs_in(rootfd, dir, 0755, e);
 }
 
+/* The image may bring the node along. Anything else of that name would be taken for the device. */
+static int check_node(int dir, const char *name, mode_t type, const struct spec_device *d,
+                      struct err *e)
+{
+    struct stat st;
+
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_errno(e, "stat");
+    if ((st.st_mode & S_IFMT) != type ||
+        (d->type != 'p' && st.st_rdev != makedev((unsigned)d->major, (unsigned)d->minor)))
+        return err_set(e, EEXIST,
+                       "something else is in its place (remove it from the root file system, or "
+                       "mount a tmpfs on the directory)");
+    return 0;
+}
+
 static int make_node(int rootfd, const struct spec_device *d, struct err *e)
 {
     mode_t type = d->type == 'b' ? S_IFBLK : d->type == 'p' ? S_IFIFO : S_IFCHR;
@@ -91,11 +107,8 @@ static int make_node(int rootfd, const struct spec_device *d, struct err *e)
         return dir;
     if (!*name)
         return err_set(e, EINVAL, "not a name");
-    if (mknodat(dir, name, type | mode, makedev((unsigned)d->major, (unsigned)d->minor)) < 0) {
-        if (errno == EEXIST)
-            return 0;
-        return err_errno(e, "mknod");
-    }
+    if (mknodat(dir, name, type | mode, makedev((unsigned)d->major, (unsigned)d->minor)) < 0)
+        return errno == EEXIST ? check_node(dir, name, type, d, e) : err_errno(e, "mknod");
     if (fchownat(dir, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0)
         return err_errno(e, "chown");
     return 0;

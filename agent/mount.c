@@ -106,7 +106,7 @@ static int apply_flags(int mnt, const struct spec_mount_flags *f, struct err *e)
 }
 
 /* What the file system itself had to say about a refused configuration, else strerror. */
-static int fs_error(int fs, const struct spec_mount *m, const char *what, struct err *e)
+static int fs_error(int fs, const char *what, struct err *e)
 {
     int code = errno;
     char said[256];
@@ -120,11 +120,10 @@ static int fs_error(int fs, const struct spec_mount *m, const char *what, struct
     }
     return err_set(e, code, "%s: %s", what,
                    code == ENODEV ? "the guest kernel has no such file system" : strerror(code));
-    (void)m;
 }
 
 /* Hands one comma-separated list of options to the file system. */
-static int configure(int fs, const struct spec_mount *m, char *data, struct err *e)
+static int configure(int fs, char *data, struct err *e)
 {
     char *save = NULL;
 
@@ -139,14 +138,13 @@ static int configure(int fs, const struct spec_mount *m, char *data, struct err 
             r = fsconfig(fs, FSCONFIG_SET_FLAG, o, NULL, 0);
         }
         if (r < 0)
-            return fs_error(fs, m, o, e);
+            return fs_error(fs, o, e);
     }
     return 0;
 }
 
 /* Flags that the super block keeps. */
-static int configure_super(int fs, const struct spec_mount *m, unsigned long set, bool filled_later,
-                           struct err *e)
+static int configure_super(int fs, unsigned long set, bool filled_later, struct err *e)
 {
     static const struct {
         unsigned long ms;
@@ -161,7 +159,7 @@ static int configure_super(int fs, const struct spec_mount *m, unsigned long set
         if (!(set & map[i].ms) || (map[i].ms == MS_RDONLY && filled_later))
             continue;
         if (fsconfig(fs, FSCONFIG_SET_FLAG, map[i].name, NULL, 0) < 0)
-            return fs_error(fs, m, map[i].name, e);
+            return fs_error(fs, map[i].name, e);
     }
     return 0;
 }
@@ -174,18 +172,18 @@ static int new_fs(const struct spec_mount *m, const char *type, struct spec_moun
     int mnt, r;
 
     if (fs < 0)
-        return fs_error(-1, m, type, e);
+        return fs_error(-1, type, e);
     if (m->source && *m->source && fsconfig(fs, FSCONFIG_SET_STRING, "source", m->source, 0) < 0)
-        return fs_error(fs, m, "source", e);
-    r = configure_super(fs, m, f->set, filled_later, e);
+        return fs_error(fs, "source", e);
+    r = configure_super(fs, f->set, filled_later, e);
     if (r == 0)
-        r = configure(fs, m, f->data, e);
+        r = configure(fs, f->data, e);
     if (r < 0)
         return r;
     if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-        return fs_error(fs, m, type, e);
+        return fs_error(fs, type, e);
     mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
-    return mnt < 0 ? fs_error(fs, m, type, e) : mnt;
+    return mnt < 0 ? fs_error(fs, type, e) : mnt;
 }
 
 /* The destination inside the root: made as what will be mounted there. */
@@ -217,13 +215,12 @@ static int mount_bind(int rootfd, const struct spec_mount *m, const char *source
 }
 
 /* What the destination held before is the tmpfs's first content. */
-static int copy_up(int rootfd, int target, int mnt, const struct spec_mount *m, struct err *e)
+static int copy_up(int rootfd, int mnt, const struct spec_mount *m, struct err *e)
 {
     cleanup_fd int from = path_open_in(rootfd, m->destination, O_RDONLY | O_DIRECTORY, 0);
     cleanup_fd int to = -1;
     struct stat st;
 
-    (void)target;
     if (from < 0)
         return err_set(e, -from, "tmpcopyup: %s", strerror(-from));
     to = openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -276,7 +273,7 @@ static int mount_new(int rootfd, const struct spec_mount *m, const char *type,
     mnt = new_fs(m, type, f, later, e);
     if (mnt < 0)
         return mnt;
-    r = f->tmpcopyup ? copy_up(rootfd, target, mnt, m, e) : 0;
+    r = f->tmpcopyup ? copy_up(rootfd, mnt, m, e) : 0;
     if (dev)
         f->set &= ~(unsigned long)MS_RDONLY;
     if (r == 0)

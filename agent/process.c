@@ -83,8 +83,6 @@ bool process_finished(const struct process *p)
 {
     if (p->state != PROCESS_EXITED || p->pid || p->attached)
         return false;
-    if (p->was_attached && !p->exit_sent && p->attached)
-        return false;
     for (int i = 0; i < 3; i++) {
         if (p->relays[i] && !relay_done(p->relays[i]))
             return false;

@@ -4,6 +4,8 @@
  */
 #include "tests/unit/agent_rig.h"
 
+#include <sys/sysmacros.h>
+
 static struct rig rig;
 static bool kept;  /* the keeper runs */
 static int keeper; /* a connection that has deleted nothing but keeps a container: see setup */
@@ -819,11 +821,33 @@ static void test_hook(void **state)
     close(fd);
 }
 
-/* mkdir is answered with an error by a filter that lets all else pass. */
+/* mkdir is answered with an error by a filter that lets all else pass:
+ * ld [0]; jeq #mkdir,0,1; ret ERRNO|42; ret ALLOW */
+static const char filter[] = "IAAAAAAAAAAVAAABUwAAAAYAAAAqAAUABgAAAAAA/38=";
+
+/* The filter is for the container's process: its hooks are the operator's. */
+static void test_hook_before_seccomp(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+
+    json_t *c = rig_config("ls -d /tmp/by-*; mkdir /tmp/by-us 2>/dev/null || echo filtered"), *body;
+    struct run r;
+    int control = rig_connect(&rig);
+
+    rig_set(c, "hooks.startContainer",
+            rig_json("[{'path':'/bin/mkdir','args':['mkdir','/tmp/by-hook']}]"));
+    body = rig_create_body("sec", c);
+    json_object_set_new(body, "seccomp", json_string(filter));
+    json_decref(rig_call(control, PROTO_CONTAINER_CREATE, body));
+    rig_finish(&rig, control, "sec", "", NULL, &r);
+    assert_string_equal(r.out, "/tmp/by-hook\nfiltered\n");
+    rig_do(control, PROTO_CONTAINER_DELETE, "{s:s}", "id", "sec");
+    close(control);
+}
+
 static void test_seccomp(void **state)
 {
-    /* ld [0]; jeq #mkdir,0,1; ret ERRNO|42; ret ALLOW */
-    static const char filter[] = "IAAAAAAAAAAVAAABUwAAAAYAAAAqAAUABgAAAAAA/38=";
     json_t *body;
     struct run r;
     int control;
@@ -941,6 +965,36 @@ static void test_escape(void **state)
     assert_int_equal(access("/here", F_OK), -1);
 }
 
+/* What the image has in place of a device would be taken for it. */
+static void test_no_device(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+
+    json_t *c = rig_config("head -c 3 /dev/zero | wc -c"), *mounts = json_object_get(c, "mounts");
+    char path[256];
+    struct run r;
+    struct err e;
+    int fd = rig_connect(&rig);
+
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(mounts, 1), "destination")), "/dev");
+    json_array_remove(mounts, 1);
+    snprintf(path, sizeof(path), "%s/share/s/rootfs/dev/zero", rig.dir);
+    rig_write(path, "000", 0644);
+    rig_fail(fd, PROTO_CONTAINER_CREATE, rig_create_body("nodev", json_deep_copy(c)), &e);
+    assert_non_null(strstr(e.msg, "device /dev/zero: something else is in its place"));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mknod(path, S_IFCHR | 0666, makedev(1, 7)), 0);
+    rig_fail(fd, PROTO_CONTAINER_CREATE, rig_create_body("nodev", json_deep_copy(c)), &e);
+    assert_non_null(strstr(e.msg, "something else"));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mknod(path, S_IFCHR | 0666, makedev(1, 5)), 0);
+    close(fd);
+    run_ok(c, NULL, &r);
+    assert_string_equal(r.out, "3\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -969,7 +1023,9 @@ int main(void)
         cmocka_unit_test(test_read_only_root),
         cmocka_unit_test(test_tmpfs_mode),
         cmocka_unit_test(test_hook),
+        cmocka_unit_test(test_hook_before_seccomp),
         cmocka_unit_test(test_seccomp),
+        cmocka_unit_test(test_no_device),
         cmocka_unit_test(test_many_execs),
         cmocka_unit_test(test_bad_bytes),
         cmocka_unit_test(test_refusals),

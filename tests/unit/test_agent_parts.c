@@ -2,10 +2,12 @@
  * The agent's pure parts: the device program (run in a small interpreter of eBPF), program lookup,
  * /etc/passwd, conversions for cgroup v2.
  */
+#include "agent/agent.h"
 #include "agent/cgroup.h"
 #include "agent/child.h"
 #include "agent/devfilter.h"
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <errno.h>
@@ -14,6 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -292,6 +297,59 @@ static void test_env(void **state)
     assert_null(program_env(NULL, "PATH"));
 }
 
+/* --- the loop --------------------------------------------------------------------------------- */
+
+static int connect_to(const char *path)
+{
+    struct err e = ERR_INIT;
+    int fd = io_unix_connect(path, SOCK_STREAM, &e);
+
+    if (fd < 0)
+        fail_msg("%s", e.msg);
+    return fd;
+}
+
+#define FEW 64 /* descriptors */
+
+/* Without a descriptor left a caller is sent away: it must not keep the loop awake. */
+static void test_no_descriptor_left(void **state)
+{
+    const struct agent_config cfg = {.share_dir = "/", .cgroup_dir = "/"};
+    static struct agent a;
+    struct rlimit was, few;
+    struct err e = ERR_INIT;
+    char path[64], byte;
+    int caller[2], taken[FEW], n = 0;
+
+    (void)state;
+    snprintf(path, sizeof(path), "/tmp/bulkhead-accept-%d", getpid());
+    int listener = io_unix_listen(path, SOCK_STREAM, &e);
+    assert_true(listener >= 0);
+    io_set_nonblock(listener, 1);
+    assert_int_equal(agent_init(&a, &cfg, listener, &e), 0);
+    assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 0); /* nor is any child, from birth */
+    caller[0] = connect_to(path);
+    caller[1] = connect_to(path);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    few = was;
+    few.rlim_cur = FEW;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (n < FEW && (taken[n] = dup(listener)) >= 0)
+        n++;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(loop_once(&a.loop, 0), 0);
+    while (n > 0)
+        close(taken[--n]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(recv(caller[i], &byte, 1, MSG_DONTWAIT), 0);
+        close(caller[i]);
+    }
+    assert_int_equal(a.nconns, 0);
+    agent_done(&a);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_find_empty_element),
         cmocka_unit_test(test_passwd),
         cmocka_unit_test(test_env),
+        cmocka_unit_test(test_no_descriptor_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
