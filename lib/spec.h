@@ -302,6 +302,8 @@ struct spec_mount_flags {
 };
 int spec_mount_flags(const struct spec_mount *m, struct spec_mount_flags *out,
                      struct err *e) must_check;
+/* Whether it is an option of the table; what is not goes to the file system. */
+bool spec_mount_option_known(const char *option);
 void spec_mount_flags_done(struct spec_mount_flags *f);
 /* The names that are honoured, sorted: fills at most `max`, returns how many there are. */
 size_t spec_mount_option_names(const char **names, size_t max);

@@ -109,6 +109,11 @@ static const struct option *find_option(const char *name)
     return NULL;
 }
 
+bool spec_mount_option_known(const char *option)
+{
+    return find_option(option) != NULL;
+}
+
 size_t spec_mount_option_names(const char **names, size_t max)
 {
     size_t n = 0;

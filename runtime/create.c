@@ -223,7 +223,8 @@ static int make_host_side(struct creation *c, struct err *warning, struct err *e
 
 static int run_hooks(struct creation *c, struct err *e)
 {
-    static const enum spec_hook_kind kinds[] = {HOOK_PRESTART, HOOK_CREATE_RUNTIME};
+    static const enum spec_hook_kind kinds[] = {HOOK_PRESTART, HOOK_CREATE_RUNTIME,
+                                                HOOK_CREATE_CONTAINER};
 
     c->hooks_ran = true;
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)

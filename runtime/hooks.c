@@ -3,7 +3,8 @@
  * own with nothing inherited but the three standard descriptors. The state goes in as a sealed
  * memory file on stdin, so that neither a hook that does not read it nor one that is slow can block
  * us or raise SIGPIPE. Both outputs come back through one pipe of which the tail is kept for the
- * error. Which hooks run when is the caller's affair. No state.
+ * error. Which hooks run when is the caller's affair; that createContainer's run in namespaces of
+ * the container, as far as those are on the host, is ours. No state.
  */
 #include "runtime/hooks.h"
 
@@ -17,10 +18,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -73,8 +76,11 @@ struct child_setup {
     const struct spec_hook *hook;
     const char *cwd;
     int state, output, report;
-    pid_t parent;
+    pid_t parent, inside; /* inside: of createContainer, whose namespaces; 0 = ours */
 };
+
+/* What the child was doing when it failed. */
+enum step { STEP_EXEC, STEP_CHDIR, STEP_NAMESPACES };
 
 /* Makes `fds[i]` descriptor i, for all three at once; the sources are all above 2. */
 static int child_stdio(const struct child_setup *c)
@@ -84,13 +90,27 @@ static int child_stdio(const struct child_setup *c)
     return 0;
 }
 
+/* The container's mounts are in the virtual machine: what the hook mounts is seen by nobody else.
+ * Mounts that the host makes meanwhile are seen by the hook. */
+static int enter_namespaces(pid_t pid)
+{
+    cleanup_fd int net = -1;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+    net = open(path, O_RDONLY | O_CLOEXEC);
+    if (net < 0 || setns(net, CLONE_NEWNET) < 0 || unshare(CLONE_NEWNS) < 0)
+        return -1;
+    return mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL);
+}
+
 /* Never returns. Reports errno, and where, by the pipe that exec closes. */
 static void child_run(const struct child_setup *c)
 {
     static char *const none[] = {NULL};
     char *const only_path[] = {c->hook->path, NULL};
     char *const *args = c->hook->args && c->hook->args[0] ? c->hook->args : only_path;
-    int code[2] = {0, 0}; /* errno; 1 = it was chdir */
+    int code[2] = {0, STEP_EXEC}; /* errno, enum step */
 
     setpgid(0, 0);
     spawn_reset_signals();
@@ -100,8 +120,10 @@ static void child_run(const struct child_setup *c)
     if (child_stdio(c) == 0 && dup2(c->report, 3) == 3) {
         io_close_from(4);
         (void)io_set_cloexec(3, 1);
-        if (chdir(c->cwd) < 0)
-            code[1] = 1;
+        if (c->inside && enter_namespaces(c->inside) < 0)
+            code[1] = STEP_NAMESPACES;
+        else if (chdir(c->cwd) < 0)
+            code[1] = STEP_CHDIR;
         else
             execve(c->hook->path, args, c->hook->env ? c->hook->env : none);
         code[0] = errno;
@@ -237,7 +259,10 @@ static int exec_result(int report, const struct child_setup *c, struct err *e)
 
     if (io_read_full(report, code, sizeof(code)) != (ssize_t)sizeof(code))
         return 0; /* closed by exec; or the child died, which its status tells */
-    if (code[1])
+    if (code[1] == STEP_NAMESPACES)
+        return err_set(e, code[0], "cannot enter the container's namespaces on the host: %s",
+                       strerror(code[0]));
+    if (code[1] == STEP_CHDIR)
         return err_set(e, code[0], "cannot enter %.200s: %s", c->cwd, strerror(code[0]));
     return err_set(e, code[0], "cannot be run: %s", strerror(code[0]));
 }
@@ -271,9 +296,11 @@ static int spawn_and_wait(struct child_setup *c, int *output, int *report, struc
     return r < 0 ? r : judge(status, c->hook, &tail, e);
 }
 
-static int run_one(const struct spec_hook *h, const char *cwd, int state, struct err *e)
+static int run_one(const struct spec_hook *h, const char *cwd, int state, pid_t inside,
+                   struct err *e)
 {
-    struct child_setup c = {.hook = h, .cwd = cwd, .state = state, .parent = getpid()};
+    struct child_setup c = {
+        .hook = h, .cwd = cwd, .state = state, .parent = getpid(), .inside = inside};
     int output[2], report[2] = {-1, -1};
     int r = make_pipe(output, e);
 
@@ -296,28 +323,42 @@ static int run_one(const struct spec_hook *h, const char *cwd, int state, struct
     return r;
 }
 
-int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, const char *cwd,
-              const char *state_json, struct err *e)
+static int run_all(const struct spec_hooks *h, enum spec_hook_kind kind, pid_t inside,
+                   const char *cwd, const char *state_json, struct err *e)
 {
     for (size_t i = 0; i < h->count[kind]; i++) {
         cleanup_fd int state = -1;
         int r = make_state(state_json, &state, e);
 
         if (r == 0)
-            r = run_one(&h->list[kind][i], cwd, state, e);
+            r = run_one(&h->list[kind][i], cwd, state, inside, e);
         if (r < 0)
             return err_wrap(e, "%s hook %.150s", spec_hook_names[kind], h->list[kind][i].path);
     }
     return 0;
 }
 
+int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, const char *cwd,
+              const char *state_json, struct err *e)
+{
+    return run_all(h, kind, 0, cwd, state_json, e);
+}
+
+int hooks_run_inside(const struct spec_hooks *h, pid_t pid, const char *cwd, const char *state_json,
+                     struct err *e)
+{
+    return run_all(h, HOOK_CREATE_CONTAINER, pid, cwd, state_json, e);
+}
+
 int hooks_run_for(const struct spec_hooks *h, enum spec_hook_kind kind, const struct state *state,
                   enum status status, struct err *e)
 {
     const char *cwd = access(state->bundle, X_OK) == 0 ? state->bundle : "/";
+    pid_t inside = kind == HOOK_CREATE_CONTAINER ? state->shim.pid : 0;
     json_t *j = state_json(state, status, NULL);
     cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 
     json_decref(j);
-    return text ? hooks_run(h, kind, cwd, text, e) : err_set(e, ENOMEM, "hooks: out of memory");
+    return text ? run_all(h, kind, inside, cwd, text, e)
+                : err_set(e, ENOMEM, "hooks: out of memory");
 }

@@ -16,4 +16,11 @@ int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, const char *
 int hooks_run_for(const struct spec_hooks *h, enum spec_hook_kind kind, const struct state *state,
                   enum status status, struct err *e) must_check;
 
+/*
+ * Runs the createContainer hooks: the same, but in a mount namespace of their own, where what they
+ * mount is theirs alone, and in the network namespace of the process `pid`.
+ */
+int hooks_run_inside(const struct spec_hooks *h, pid_t pid, const char *cwd, const char *state_json,
+                     struct err *e) must_check;
+
 #endif

@@ -4,6 +4,7 @@
 #include "lib/cleanup.h"
 #include "lib/names.h"
 #include "lib/str.h"
+#include "runtime/overlay.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,14 +53,23 @@ struct clone {
     bool recursive, readonly, slave;
 };
 
-static int clone_tree(int dirfd, const char *path, const struct clone *c, struct err *e)
+static int limit_tree(int fd, const char *path, const struct clone *c, struct err *e)
 {
-    unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (c->recursive ? AT_RECURSIVE : 0u);
-    cleanup_fd int fd = (int)syscall(SYS_open_tree, dirfd, path, flags);
     struct mount_attr attr = {
         .attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | (c->readonly ? MOUNT_ATTR_RDONLY : 0u),
         .propagation = c->slave ? MS_SLAVE : MS_PRIVATE,
     };
+
+    if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | (c->recursive ? AT_RECURSIVE : 0), &attr,
+                sizeof attr) < 0)
+        return err_errno(e, "share %s: set its mount attributes", path);
+    return 0;
+}
+
+static int clone_tree(int dirfd, const char *path, const struct clone *c, struct err *e)
+{
+    unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (c->recursive ? AT_RECURSIVE : 0u);
+    cleanup_fd int fd = (int)syscall(SYS_open_tree, dirfd, path, flags);
 
     if (fd < 0 && errno == EPERM)
         return err_set(e, EPERM,
@@ -68,10 +78,7 @@ static int clone_tree(int dirfd, const char *path, const struct clone *c, struct
                        path);
     if (fd < 0)
         return err_errno(e, "share %s", path);
-    if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | (c->recursive ? AT_RECURSIVE : 0), &attr,
-                sizeof attr) < 0)
-        return err_errno(e, "share %s: set its mount attributes", path);
-    return take_fd(&fd);
+    return limit_tree(fd, path, c, e) < 0 ? -e->code : take_fd(&fd);
 }
 
 static int add_tree(struct share *s, int fd, const char *name, bool readonly, struct err *e)
@@ -218,20 +225,62 @@ static bool same_path(const char *path, const char *clean)
     return *path == '\0';
 }
 
-static int add_bind(struct share *s, const struct spec_mount *m, const struct spec_mount_flags *f,
-                    int bundle_fd, const char *id, json_t **out, struct err *e)
+/* Where container mounts are shared from. */
+struct bundle {
+    const char *id, *path;
+    int fd;
+};
+
+static struct clone clone_of(const struct spec_mount_flags *f)
 {
-    char name[CONTAINER_ID_MAX + 32], source[sizeof SHARE_DIR + sizeof name];
-    struct clone c = {
+    return (struct clone){
         .recursive = f->recursive_bind,
         .readonly = (f->set & MS_RDONLY) != 0,
         .slave = (f->propagation & MS_SLAVE) != 0,
     };
+}
+
+/* The tree `fd` (taken) as the guest's bind mount with these options (new reference taken). */
+static int add_shared(struct share *s, const struct spec_mount *m, int fd, bool readonly,
+                      json_t *options, const char *id, json_t **out, struct err *e)
+{
+    char name[CONTAINER_ID_MAX + 32], source[sizeof SHARE_DIR + sizeof name];
+    int r;
+
+    snprintf(name, sizeof name, "%s/mounts/%zu", id, s->n);
+    snprintf(source, sizeof source, SHARE_DIR "/%s", name);
+    r = add_tree(s, fd, name, readonly, e);
+    if (r == 0)
+        r = add_view(s, m->destination, name, e);
+    if (r < 0)
+        json_decref(options);
+    else
+        *out = rewritten(m, "bind", source, options);
+    return r;
+}
+
+static int add_overlay(struct share *s, const struct spec_mount *m,
+                       const struct spec_mount_flags *f, const struct bundle *b, json_t **out,
+                       struct err *e)
+{
+    const struct clone c = clone_of(f);
+    cleanup_fd int fd = overlay_mount(f->data, b->path, e);
+
+    if (fd < 0 || limit_tree(fd, "the overlay", &c, e) < 0)
+        return -e->code;
+    return add_shared(s, m, take_fd(&fd), c.readonly, copy_options(m, spec_mount_option_known),
+                      b->id, out, e);
+}
+
+static int add_bind(struct share *s, const struct spec_mount *m, const struct spec_mount_flags *f,
+                    const struct bundle *b, json_t **out, struct err *e)
+{
+    const struct clone c = clone_of(f);
     struct statfs fs;
 
     if (!m->source || !*m->source)
         return err_set(e, EINVAL, "source is missing");
-    cleanup_fd int at = openat(bundle_fd, m->source, O_PATH | O_CLOEXEC);
+    cleanup_fd int at = openat(b->fd, m->source, O_PATH | O_CLOEXEC);
     if (at < 0)
         return err_errno(e, "source %s", m->source);
     if (same_path(m->destination, SHM_PATH) && fstatfs(at, &fs) == 0 && fs.f_type == TMPFS_MAGIC) {
@@ -241,21 +290,14 @@ static int add_bind(struct share *s, const struct spec_mount *m, const struct sp
     int r = check_source(at, m->source, e);
     if (r < 0)
         return r;
-    int fd = clone_tree(bundle_fd, m->source, &c, e);
+    int fd = clone_tree(b->fd, m->source, &c, e);
     if (fd < 0)
         return fd;
-    snprintf(name, sizeof name, "%s/mounts/%zu", id, s->n);
-    snprintf(source, sizeof source, SHARE_DIR "/%s", name);
-    r = add_tree(s, fd, name, c.readonly, e);
-    if (r == 0)
-        r = add_view(s, m->destination, name, e);
-    if (r == 0)
-        *out = rewritten(m, "bind", source, copy_options(m, NULL));
-    return r;
+    return add_shared(s, m, fd, c.readonly, copy_options(m, NULL), b->id, out, e);
 }
 
 static int add_mount(struct share *s, const struct spec_mount *m, const json_t *as_written,
-                     int bundle_fd, const char *id, json_t **out, struct err *e)
+                     const struct bundle *b, json_t **out, struct err *e)
 {
     struct spec_mount_flags f = {0};
     int r = spec_mount_flags(m, &f, e);
@@ -263,11 +305,13 @@ static int add_mount(struct share *s, const struct spec_mount *m, const json_t *
     if (r < 0)
         return r;
     if (f.bind) {
-        r = add_bind(s, m, &f, bundle_fd, id, out, e);
+        r = add_bind(s, m, &f, b, out, e);
+    } else if (strcmp(m->type, "overlay") == 0) {
+        r = add_overlay(s, m, &f, b, out, e);
     } else { /* made in the guest */
         *out = json_deep_copy(as_written);
         /* the shim has a /proc of its own */
-        if (!m->type || strcmp(m->type, "proc") != 0)
+        if (strcmp(m->type, "proc") != 0)
             r = add_view(s, m->destination, NULL, e);
     }
     spec_mount_flags_done(&f);
@@ -278,6 +322,7 @@ int share_open(const struct spec *spec, const char *bundle, const char *id, stru
                json_t **mounts_out, struct err *e)
 {
     cleanup_fd int bundle_fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const struct bundle b = {.id = id, .path = bundle, .fd = bundle_fd};
     json_t *written = json_object_get(spec->doc, "mounts"), *mounts = json_array();
     struct share s = {0};
     int r;
@@ -289,7 +334,7 @@ int share_open(const struct spec *spec, const char *bundle, const char *id, stru
     r = add_root(&s, spec, bundle_fd, id, e);
     for (size_t i = 0; r == 0 && i < spec->nmounts; i++) {
         json_t *mount = NULL;
-        r = add_mount(&s, &spec->mounts[i], json_array_get(written, i), bundle_fd, id, &mount, e);
+        r = add_mount(&s, &spec->mounts[i], json_array_get(written, i), &b, &mount, e);
         if (r < 0)
             err_wrap(e, "mounts[%zu] (%s)", i, spec->mounts[i].destination);
         else if (!mount || json_array_append_new(mounts, mount) < 0)

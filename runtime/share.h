@@ -2,7 +2,8 @@
  * Which trees of the host a container's guest may see, and the configuration that the guest gets.
  *
  * Each tree is a detached clone of a host mount (open_tree), handed to bulkhead-fs as a descriptor:
- * root.path as "<id>/rootfs", the source of each bind mount as "<id>/mounts/N". Clones are nodev
+ * root.path as "<id>/rootfs", the source of each bind mount, and each overlay, as "<id>/mounts/N".
+ * An overlay is mounted for that, where nobody sees it (overlay.h). Clones are nodev
  * and nosuid, read-only where the mount says so, and private (or slaves, when the mount asks to see
  * later mounts of the host). Nothing appears in the host's mount table.
  *

@@ -90,9 +90,9 @@ int support_check_process(const struct spec_process *p, const char *where, struc
 /* --- root, mounts ------------------------------------------------------------------------------
  */
 
-/* Those the guest makes itself; "bind" besides. */
-static const char *const mount_types[] = {"cgroup", "cgroup2", "devpts", "devtmpfs",
-                                          "mqueue", "proc",    "sysfs",  "tmpfs"};
+/* Those the guest makes itself, and "overlay", which the host does; "bind" besides. */
+static const char *const mount_types[] = {"cgroup",  "cgroup2", "devpts", "devtmpfs", "mqueue",
+                                          "overlay", "proc",    "sysfs",  "tmpfs"};
 
 static bool known_mount_type(const char *type)
 {
@@ -109,10 +109,10 @@ static int check_mount_flags(const struct spec_mount *m, const struct spec_mount
         return err_set(e, ENOTSUP,
                        "option idmap is not supported: the files are served by the "
                        "host with the ids they have there");
-    if (f->bind && (f->propagation & MS_SHARED))
+    if ((f->bind || !strcmp(m->type, "overlay")) && (f->propagation & MS_SHARED))
         return err_set(e, ENOTSUP,
-                       "option shared is not supported for a bind mount: what is "
-                       "mounted in the virtual machine cannot appear on the host (use "
+                       "option shared is not supported for a mount of the host: what is "
+                       "mounted in the virtual machine cannot appear there (use "
                        "rslave or rprivate)");
     if (f->bind && f->data)
         return err_set(e, ENOTSUP,
@@ -123,6 +123,15 @@ static int check_mount_flags(const struct spec_mount *m, const struct spec_mount
         return err_set(e, EINVAL, "option tmpcopyup is for mounts of type tmpfs, this is %.*s",
                        SHOWN, m->type);
     return 0;
+}
+
+/* The host's kernel mounts it; only what no kernel would take is told here. */
+static int check_overlay(const struct spec_mount *m, struct err *e)
+{
+    for (char **o = m->options; o && *o; o++)
+        if (str_starts(*o, "lowerdir="))
+            return 0;
+    return err_set(e, EINVAL, "type overlay needs an option lowerdir=");
 }
 
 static int check_mount(const struct spec_mount *m, struct err *e)
@@ -142,6 +151,8 @@ static int check_mount(const struct spec_mount *m, struct err *e)
                     SHOWN, m->type);
     else
         r = check_mount_flags(m, &f, e);
+    if (r == 0 && !f.bind && !strcmp(m->type, "overlay"))
+        r = check_overlay(m, e);
     spec_mount_flags_done(&f);
     return r;
 }
@@ -162,18 +173,7 @@ static int check_mounts(const struct spec *s, struct err *e)
 
 bool support_hook(enum spec_hook_kind kind)
 {
-    return kind != HOOK_CREATE_CONTAINER;
-}
-
-static int check_hooks(const struct spec_hooks *h, struct err *e)
-{
-    for (int i = 0; i < HOOK_KINDS; i++)
-        if (h->count[i] && !support_hook((enum spec_hook_kind)i))
-            return refuse(e, "hooks", spec_hook_names[i],
-                          "a program of the host cannot run in namespaces that are in the virtual "
-                          "machine (use createRuntime, or startContainer with a program of the "
-                          "container)");
-    return 0;
+    return kind < HOOK_KINDS;
 }
 
 /* --- namespaces --------------------------------------------------------------------------------
@@ -442,8 +442,6 @@ int support_check(const struct spec *s, struct strbuf *warnings, struct err *e)
         r = support_check_process(&s->process, "process", warnings, e);
     if (r == 0)
         r = check_mounts(s, e);
-    if (r == 0)
-        r = check_hooks(&s->hooks, e);
     if (r == 0)
         r = check_linux(&s->linux_, e);
     if (r == 0)

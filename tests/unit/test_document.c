@@ -84,7 +84,7 @@ static void test_features(void **state)
     assert_int_equal(document_features(&doc, &e), 0);
     assert_string_equal(json_string_value(json_object_get(doc, "ociVersionMin")), "1.0.0");
     assert_true(lists(json_object_get(doc, "hooks"), "prestart"));
-    assert_false(lists(json_object_get(doc, "hooks"), "createContainer"));
+    assert_true(lists(json_object_get(doc, "hooks"), "createContainer"));
     options = json_object_get(doc, "mountOptions");
     assert_true(lists(options, "tmpcopyup") && lists(options, "rro") && lists(options, "rbind"));
     assert_false(lists(options, "idmap"));

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +116,62 @@ static void test_nothing_inherited(void **state)
     close(high);
     expect_file("fds", "0 1 2 ");
     expect_file("signals", "SigBlk:0000000000000000SigIgn:0000000000000000");
+}
+
+/* createContainer: the network namespace is that of a process, mounts are the hook's alone. */
+static void test_inside(void **state)
+{
+    char *args[] = {(char[]){"sh"}, (char[]){"-c"},
+                    (char[]){"pwd; readlink /proc/self/ns/net; cat; mount -t tmpfs none . && "
+                             "echo mounted; readlink /proc/self/ns/mnt"},
+                    NULL};
+    char *env[] = {(char[]){"PATH=/bin:/sbin:/usr/bin:/usr/sbin"}, NULL};
+    struct spec_hook one = {.path = (char[]){"/bin/sh"}, .args = args, .env = env};
+    struct spec_hooks h = {.list[HOOK_CREATE_CONTAINER] = &one, .count[HOOK_CREATE_CONTAINER] = 1};
+    char script[160], path[64], want[320], net[64] = "", mine[64] = "", *mounts;
+    struct err e = ERR_INIT;
+    int ready[2];
+    pid_t pid;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip_because("needs root");
+    assert_int_equal(pipe(ready), 0);
+    pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (unshare(CLONE_NEWNET) < 0 || write(ready[1], "", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    assert_int_equal(read(ready[0], script, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
+    assert_true(readlink(path, net, sizeof(net) - 1) > 0);
+    assert_true(readlink("/proc/self/ns/mnt", mine, sizeof(mine) - 1) > 0);
+    /* its output is only seen when it fails, so it goes to a file */
+    snprintf(script, sizeof(script), "exec >%s/said; %s", dir, args[2]);
+    args[2] = script;
+    if (hooks_run_inside(&h, pid, dir, "{}", &e) < 0)
+        fail_msg("%s", e.msg);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    snprintf(path, sizeof(path), "%s/said", dir);
+    assert_int_equal(io_read_file(AT_FDCWD, path, 4096, &mounts, NULL, &e), 0);
+    snprintf(want, sizeof(want), "%s\n%s\n{}mounted\n", dir, net);
+    assert_memory_equal(mounts, want, strlen(want));
+    assert_null(strstr(mounts, mine));
+    free(mounts);
+    unlink(path);
+    assert_int_equal(hooks_run_inside(&h, pid, dir, "{}", &e), -ENOENT);
+    assert_non_null(strstr(e.msg, "cannot enter the container's namespaces"));
+    /* the others are not run by it */
+    h.list[HOOK_PRESTART] = &one;
+    h.count[HOOK_PRESTART] = 1;
+    h.count[HOOK_CREATE_CONTAINER] = 0;
+    assert_int_equal(hooks_run_inside(&h, pid, dir, "{}", &e), 0);
 }
 
 static void test_large_state(void **state)
@@ -352,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_what_they_get),
         cmocka_unit_test(test_own_env),
         cmocka_unit_test(test_nothing_inherited),
+        cmocka_unit_test(test_inside),
         cmocka_unit_test(test_large_state),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_failures),

@@ -3,6 +3,7 @@
  * configuration that the guest gets. Cloning mounts needs CAP_SYS_ADMIN.
  */
 #include "runtime/guest.h"
+#include "runtime/overlay.h"
 #include "runtime/share.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -258,6 +259,92 @@ static void recursion_is_as_asked(void **state)
     in_mount_namespace(submounts, *state);
 }
 
+static void put(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+    check(fd >= 0 && io_write_full(fd, text, strlen(text)) == 0);
+    close(fd);
+}
+
+/* Three layers behind names too long for one string of fsconfig(2), on a file system that can be
+ * written to; relative paths are the bundle's, the data is joined as mount(2) wants it. */
+static void overlays(const struct fixture *f)
+{
+    char path[512], longer[201], mount_json[2048], text[8];
+    struct err e = ERR_INIT;
+    json_t *mounts, *m;
+    struct share s;
+
+    memset(longer, 'l', 200);
+    longer[200] = 0;
+    snprintf(path, sizeof path, "%s/volume", f->bundle);
+    check(mount("layers", path, "tmpfs", 0, NULL) == 0);
+    snprintf(path, sizeof path, "%s/volume/%s", f->bundle, longer);
+    check(mkdir(path, 0755) == 0 && chdir(path) == 0);
+    check(mkdir("low", 0755) == 0 && mkdir("lower", 0755) == 0);
+    check(mkdir("up", 0755) == 0 && mkdir("work", 0755) == 0);
+    put("low/file", "low");
+    put("lower/file", "lower");
+    put("lower/other", "other");
+    check(chdir("/") == 0);
+    snprintf(mount_json, sizeof mount_json,
+             "{\"destination\": \"/o\", \"type\": \"overlay\", \"source\": \"whatever\", "
+             "\"options\": [\"lowerdir=%s/low:%s/lower\", \"upperdir=volume/%s/up\", "
+             "\"workdir=volume/%s/work\", \"private\", \"noexec\"]}",
+             path, path, longer, longer);
+    struct spec *spec = spec_of(mount_json, "");
+    if (share_open(spec, f->bundle, "c1", &s, &mounts, &e) < 0) {
+        fprintf(stderr, "%s\n", e.msg);
+        _exit(1);
+    }
+    check(s.n == 2 && !strcmp(s.trees[1].name, "c1/mounts/1") && !s.trees[1].readonly);
+    int fd = openat(s.trees[1].fd, "file", O_RDWR | O_CLOEXEC);
+    check(read(fd, text, sizeof text) == 3 && !memcmp(text, "low", 3));
+    check(write(fd, "ly", 2) == 2);
+    close(fd);
+    check(faccessat(s.trees[1].fd, "other", F_OK, 0) == 0);
+    snprintf(path, sizeof path, "%s/volume/%s/up/file", f->bundle, longer);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    check(read(fd, text, sizeof text) == 5 && !memcmp(text, "lowly", 5));
+    close(fd);
+    m = json_array_get(mounts, 0);
+    char *options = json_dumps(json_object_get(m, "options"), JSON_COMPACT);
+    check(!strcmp(options, "[\"private\",\"noexec\"]"));
+    free(options);
+    check(!strcmp(json_string_value(json_object_get(m, "type")), "bind"));
+    json_decref(mounts);
+    share_done(&s);
+    spec_free(spec);
+    /* nothing of it is mounted where anybody could see it */
+}
+
+static void bad_overlay(const struct fixture *f)
+{
+    struct err e = ERR_INIT;
+    json_t *mounts;
+    struct share s;
+    struct spec *spec = spec_of("{\"destination\": \"/o\", \"type\": \"overlay\", "
+                                "\"options\": [\"lowerdir=/no/such:/neither\"]}",
+                                "");
+
+    check(share_open(spec, f->bundle, "c1", &s, &mounts, &e) == -ENOENT);
+    check(strstr(e.msg, "mounts[0] (/o): the host's kernel refuses the overlay lowerdir=/no/such"));
+    spec_free(spec);
+    e = (struct err)ERR_INIT;
+    char *wide = calloc(1, 5000);
+    memset(wide, 'x', 4999);
+    check(overlay_mount(wide, f->bundle, &e) == -E2BIG);
+    free(wide);
+}
+
+static void an_overlay_is_shared_as_the_host_mounts_it(void **state)
+{
+    need_admin();
+    in_mount_namespace(overlays, *state);
+    in_mount_namespace(bad_overlay, *state);
+}
+
 /* --- the guest's configuration ------------------------------------------------------------------
  */
 
@@ -314,6 +401,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_cannot_cross_is_refused_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(a_tmpfs_on_dev_shm_becomes_the_guests, setup, teardown),
         cmocka_unit_test_setup_teardown(recursion_is_as_asked, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_overlay_is_shared_as_the_host_mounts_it, setup,
+                                        teardown),
         cmocka_unit_test(the_guest_gets_its_part_only),
     };
 

@@ -204,7 +204,7 @@ static void test_features(void **state)
 {
     (void)state;
     assert_true(support_hook(HOOK_PRESTART) && support_hook(HOOK_POSTSTOP));
-    assert_false(support_hook(HOOK_CREATE_CONTAINER));
+    assert_true(support_hook(HOOK_CREATE_CONTAINER));
     assert_true(support_namespace(NS_TIME));
 }
 
