@@ -56,7 +56,7 @@ struct creation {
     struct store store;
     struct state state;
     struct share share;
-    json_t *mounts;
+    json_t *mounts, *filter; /* of the guest: see guest.h */
     struct shim shim;
     struct sandbox sandbox;
     struct hostgroup group;
@@ -113,7 +113,8 @@ static int read_all(struct creation *c, struct err *warning, struct err *e)
     if (!realpath(c->o->bundle, c->bundle))
         return err_errno(e, "bundle %s", c->o->bundle);
     if (spec_load(c->bundle, &c->spec, e) < 0 || check_support(c, warning, e) < 0 ||
-        check_terminal(c, e) < 0 || check_rootfs(c, e) < 0)
+        guest_filter(c->spec, &c->filter, e) < 0 || check_terminal(c, e) < 0 ||
+        check_rootfs(c, e) < 0)
         return -e->code;
     if (config_load(c->rt->config, &c->config, e) < 0 ||
         config_apply_spec(&c->config, c->spec, c->id, e) < 0)
@@ -306,7 +307,7 @@ static int make(struct creation *c, struct err *warning, struct err *e)
 
     if (claim(c, e) < 0 || make_host_side(c, warning, e) < 0 || cancel_check(e) < 0 ||
         run_hooks(c, e) < 0 || cancel_check(e) < 0 ||
-        guest_create_body(c->spec, c->id, c->bundle, c->mounts, &body, e) < 0 ||
+        guest_create_body(c->spec, c->id, c->bundle, c->mounts, c->filter, &body, e) < 0 ||
         enter_guest(c, body, e) < 0 ||
         hostgroup_booted(&c->spec->linux_, &c->state, warning, e) < 0)
         return -e->code;
@@ -343,6 +344,7 @@ static void creation_done(struct creation *c)
     hostgroup_done(&c->group);
     share_done(&c->share);
     json_decref(c->mounts);
+    json_decref(c->filter);
     sandbox_close_files(&c->files);
     config_done(&c->config);
     spec_free(c->spec);

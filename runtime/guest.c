@@ -28,21 +28,24 @@ static char *base64(const unsigned char *p, size_t len)
     return text;
 }
 
-static int add_seccomp(json_t *body, const struct spec *s, struct err *e)
+int guest_filter(const struct spec *s, json_t **out, struct err *e)
 {
     cleanup_free char *text = NULL;
     cleanup_free void *bpf = NULL;
     uint32_t flags = 0;
     size_t len = 0;
+    json_t *filter;
 
-    if (!s->linux_.seccomp.present)
-        return 0;
-    if (seccomp_compile(&s->linux_.seccomp, &bpf, &len, &flags, e) < 0)
+    if (s->linux_.seccomp.present && seccomp_compile(&s->linux_.seccomp, &bpf, &len, &flags, e) < 0)
         return -e->code;
-    text = base64(bpf, len);
-    if (!text || json_object_set_new(body, "seccomp", json_string(text)) < 0 ||
-        json_object_set_new(body, "seccomp_flags", json_integer(flags)) < 0)
+    text = bpf ? base64(bpf, len) : NULL;
+    filter = text ? json_pack("{s:s, s:I}", "seccomp", text, "seccomp_flags", (json_int_t)flags)
+                  : json_object();
+    if (!filter || (bpf && !text)) {
+        json_decref(filter);
         return err_set(e, ENOMEM, "linux.seccomp: out of memory");
+    }
+    *out = filter;
     return 0;
 }
 
@@ -123,16 +126,14 @@ static json_t *guest_config(const struct spec *s, json_t *mounts)
 }
 
 int guest_create_body(const struct spec *s, const char *id, const char *bundle, json_t *mounts,
-                      json_t **out, struct err *e)
+                      json_t *filter, json_t **out, struct err *e)
 {
     json_t *body = json_pack("{s:s, s:s, s:s, s:o}", "id", id, "share", id, "bundle", bundle,
                              "config", guest_config(s, mounts));
 
-    if (!body)
-        return err_set(e, ENOMEM, "the guest's configuration: out of memory");
-    if (add_seccomp(body, s, e) < 0) {
+    if (!body || json_object_update(body, filter) < 0) {
         json_decref(body);
-        return -e->code;
+        return err_set(e, ENOMEM, "the guest's configuration: out of memory");
     }
     *out = body;
     return 0;
@@ -141,14 +142,18 @@ int guest_create_body(const struct spec *s, const char *id, const char *bundle, 
 int guest_exec_body(const struct spec *s, const char *id, const char *exec_id, json_t *process,
                     json_t **out, struct err *e)
 {
-    json_t *body = json_pack("{s:s, s:s, s:O}", "id", id, "process", exec_id, "spec", process);
+    json_t *filter, *body;
 
+    if (guest_filter(s, &filter, e) < 0)
+        return -e->code;
+    body = json_pack("{s:s, s:s, s:O}", "id", id, "process", exec_id, "spec", process);
+    if (!body || json_object_update(body, filter) < 0) {
+        json_decref(body);
+        body = NULL;
+    }
+    json_decref(filter);
     if (!body)
         return err_set(e, ENOMEM, "the process for the guest: out of memory");
-    if (add_seccomp(body, s, e) < 0) {
-        json_decref(body);
-        return -e->code;
-    }
     *out = body;
     return 0;
 }

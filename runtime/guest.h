@@ -12,9 +12,15 @@
 
 #include <jansson.h>
 
-/* Body of PROTO_CONTAINER_CREATE. `mounts` is the guest's array of share_open (borrowed). */
+/*
+ * What of both bodies can be wrong because of the configuration alone: linux.seccomp, compiled. An
+ * object (new reference), empty when there is no filter. To be made before anything exists.
+ */
+int guest_filter(const struct spec *s, json_t **out, struct err *e) must_check;
+/* Body of PROTO_CONTAINER_CREATE. `mounts` is the guest's array of share_open, `filter`
+ * guest_filter's object (both borrowed). */
 int guest_create_body(const struct spec *s, const char *id, const char *bundle, json_t *mounts,
-                      json_t **out, struct err *e) must_check;
+                      json_t *filter, json_t **out, struct err *e) must_check;
 /* Body of PROTO_PROCESS_CREATE. `process` is the OCI process object (borrowed). */
 int guest_exec_body(const struct spec *s, const char *id, const char *exec_id, json_t *process,
                     json_t **out, struct err *e) must_check;

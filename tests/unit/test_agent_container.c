@@ -965,6 +965,35 @@ static void test_escape(void **state)
     assert_int_equal(access("/here", F_OK), -1);
 }
 
+/* Policies that take a priority, a nice value, or three times; flags. Fields 19, 40 and 41 of stat.
+ */
+static void test_scheduler(void **state)
+{
+    static const struct {
+        const char *scheduler, *want;
+    } cases[] = {
+        {"{'policy':'SCHED_FIFO','priority':7}", "0 7 1\n"},
+        {"{'policy':'SCHED_RR','priority':9,'flags':['SCHED_FLAG_RESET_ON_FORK']}", "0 9 2\n"},
+        {"{'policy':'SCHED_OTHER','nice':11}", "11 0 0\n"},
+        {"{'policy':'SCHED_IDLE'}", "0 0 5\n"},
+        {"{'policy':'SCHED_DEADLINE','runtime':10000000,'deadline':20000000,'period':30000000}",
+         "0 0 6\n"},
+    };
+
+    (void)state;
+    NEEDS_RIG();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        json_t *c = rig_config("");
+        struct run r;
+
+        /* by no child of a shell: a flag says that children start anew */
+        rig_set(c, "process.args", rig_json("['cut','-d',' ','-f','19,40,41','/proc/self/stat']"));
+        rig_set(c, "process.scheduler", rig_json(cases[i].scheduler));
+        run_ok(c, NULL, &r);
+        assert_string_equal(r.out, cases[i].want);
+    }
+}
+
 /* What the image has in place of a device would be taken for it. */
 static void test_no_device(void **state)
 {
@@ -1025,6 +1054,7 @@ int main(void)
         cmocka_unit_test(test_hook),
         cmocka_unit_test(test_hook_before_seccomp),
         cmocka_unit_test(test_seccomp),
+        cmocka_unit_test(test_scheduler),
         cmocka_unit_test(test_no_device),
         cmocka_unit_test(test_many_execs),
         cmocka_unit_test(test_bad_bytes),

@@ -351,7 +351,7 @@ static void an_overlay_is_shared_as_the_host_mounts_it(void **state)
 static void the_guest_gets_its_part_only(void **state)
 {
     struct err e = ERR_INIT;
-    json_t *body, *mounts = json_array(), *config;
+    json_t *body, *mounts = json_array(), *config, *filter = NULL;
 
     (void)state;
     struct spec *spec = spec_of(
@@ -363,7 +363,8 @@ static void the_guest_gets_its_part_only(void **state)
         "\"network\", \"path\": \"/secret/netns\"}], \"seccomp\": {\"defaultAction\": "
         "\"SCMP_ACT_ALLOW\", \"syscalls\": [{\"names\": [\"mkdir\"], \"action\": "
         "\"SCMP_ACT_ERRNO\"}]}, \"maskedPaths\": [\"/proc/kcore\"]}");
-    if (guest_create_body(spec, "c1", "/b", mounts, &body, &e) < 0)
+    if (guest_filter(spec, &filter, &e) < 0 ||
+        guest_create_body(spec, "c1", "/b", mounts, filter, &body, &e) < 0)
         fail_msg("%s", e.msg);
     char *text = json_dumps(body, JSON_COMPACT);
     assert_null(strstr(text, "secret"));
@@ -390,6 +391,7 @@ static void the_guest_gets_its_part_only(void **state)
     assert_non_null(json_object_get(spec->doc, "vm"));
     assert_non_null(json_object_get(json_object_get(spec->doc, "linux"), "cgroupsPath"));
     json_decref(body);
+    json_decref(filter);
     json_decref(mounts);
     spec_free(spec);
 }

@@ -6,6 +6,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/json.h"
+#include "runtime/guest.h"
 #include "runtime/support.h"
 
 #include <errno.h>
@@ -26,11 +27,23 @@ static struct spec *load(const char *dir, const char *file)
     return s;
 }
 
+/* What create looks at before anything exists. */
+static int check(const struct spec *s, struct err *e)
+{
+    json_t *filter = NULL;
+    int r = support_check(s, NULL, e);
+
+    if (r == 0)
+        r = guest_filter(s, &filter, e);
+    json_decref(filter);
+    return r;
+}
+
 static bool refused(const char *dir, const char *file)
 {
     struct err e = ERR_INIT;
     struct spec *s = load(dir, file);
-    int r = support_check(s, NULL, &e);
+    int r = check(s, &e);
 
     spec_free(s);
     if (r >= 0) {
@@ -156,7 +169,7 @@ static bool in_page(const char *dir, const char *file)
 {
     struct err e = ERR_INIT;
     struct spec *s = load(dir, file);
-    int r = support_check(s, NULL, &e);
+    int r = check(s, &e);
     bool found = r != -ENOTSUP; /* contradictions are not told one by one */
 
     spec_free(s);
