@@ -63,6 +63,7 @@ static void look_around(const char *dir)
     };
 
     CHECK(trees[3].fd >= 0);
+    umask(0077); /* our starter's */
     CHECK(jail_errno(jail_trees(trees, ARRAY_SIZE(trees), &root, &proc, &e), &e) == 0);
     /* The root holds the trees' places, and cannot be written. */
     DIR *d = opendir("/");
@@ -71,6 +72,9 @@ static void look_around(const char *dir)
         CHECK(entry->d_name[0] == '.' || entry->d_name[0] == 'c');
     CHECK(n == 4);
     closedir(d);
+    /* a container in a user namespace is nobody there, and must find its tree */
+    CHECK(stat("/c1", &st) == 0 && (st.st_mode & 07777) == 0755);
+    CHECK(stat("/c1/mounts", &st) == 0 && (st.st_mode & 07777) == 0755);
     CHECK(mkdirat(root, "x", 0755) < 0 && errno == EROFS);
     CHECK(mkdirat(root, "c1/x", 0755) < 0 && errno == EROFS);
     CHECK(access("/etc", F_OK) < 0 && access("/proc/self", F_OK) < 0);

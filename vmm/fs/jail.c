@@ -129,6 +129,7 @@ static int build_root(const struct jail_tree *trees, const int *mounts, unsigned
     cleanup_fd int root = -1;
     int rc;
 
+    umask(0); /* a container in a user namespace is nobody here, and must find its tree */
     if (unshare(NAMESPACES) < 0)
         return err_errno(e, "leave the host's namespaces");
     proc_fd = open_own_fds(e);

@@ -361,13 +361,3 @@ SCRIPT
     bh delete c1
     leftovers
 }
-
-@test "a hook that fails ends the create, and nothing is left" {
-    edit '.hooks = {
-        createContainer: [{path: "/bin/sh", args: ["sh", "-c", "echo no thanks >&2; exit 3"]}],
-        poststop: [{path: "/bin/sh", args: ["sh", "-c", "echo poststop >>'"$WORK"'/hooks"]}]}'
-    run bh create --bundle "$BUNDLE" c1
-    fails_with 1 'createContainer hook /bin/sh: ended with status 3: no thanks'
-    [ "$(cat "$WORK/hooks")" = poststop ]
-    leftovers
-}

@@ -161,6 +161,23 @@ END
     nothing_left
 }
 
+@test "an overlay over a volume (:O), and ids of its own (--uidmap)" {
+    mkdir "$WORK/bind" "$WORK/lower"
+    chmod 711 "$WORK"
+    chmod 777 "$WORK/bind"
+    echo lower >"$WORK/lower/file"
+    chown -R 100000:100000 "$WORK/lower"
+    run pm run --rm --network=none --uidmap 0:100000:5000 -v "$WORK/bind:/bind" -v named:/named -v "$WORK/lower:/o:O" \
+        --tmpfs /scratch:size=1m localhost/busybox sh -c \
+        'id -u; cat /o/file; echo x >/o/new && echo x >/o/file && echo overlaid; touch /bind/f /named/f /scratch/f /root/f && echo written'
+    echo "status $status: $output"
+    [ "$status" -eq 0 ]
+    [ "$output" = $'0\nlower\noverlaid\nwritten' ]
+    [ "$(stat -c %u "$WORK/bind/f")" -eq 100000 ]
+    [ "$(ls "$WORK/lower")" = file ] && [ "$(cat "$WORK/lower/file")" = lower ]
+    nothing_left
+}
+
 @test "attach, wait, kill, stop after a time, start again" {
     pm_run -di --name c1 localhost/busybox sh -c 'while read -r l; do echo "got $l"; [ "$l" != end ] || exit 5; done; sleep 1000'
     [ "$(printf 'one\nend\n' | pm attach c1)" = $'got one\ngot end' ]

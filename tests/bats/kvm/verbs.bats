@@ -146,10 +146,13 @@ END
 }
 
 @test "a hook that fails fails create, and nothing is left" {
-    edit '.hooks.createRuntime = [{path: "/bin/sh", args: ["sh", "-c", "echo no luck >&2; exit 3"]}]'
+    edit '.hooks = {
+        createContainer: [{path: "/bin/sh", args: ["sh", "-c", "echo no luck >&2; exit 3"]}],
+        poststop: [{path: "/bin/sh", args: ["sh", "-c", "echo poststop >>'"$WORK"'/log"]}]}'
     run bh create --bundle "$BUNDLE" --pid-file "$WORK/pid" c1
-    fails_with 1 "no luck"
+    fails_with 1 "createContainer hook /bin/sh: ended with status 3: no luck"
     [ ! -e "$WORK/pid" ]
+    [ "$(cat "$WORK/log")" = poststop ]
     leftovers
 }
 
