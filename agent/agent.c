@@ -6,6 +6,7 @@
  */
 #include "agent/agent.h"
 #include "agent/container.h"
+#include "agent/request.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
@@ -123,6 +124,7 @@ int agent_init(struct agent *a, const struct agent_config *cfg, int listen_fd, s
 
     memset(a, 0, sizeof(*a));
     a->cfg = *cfg;
+    a->user = &request_user;
     a->signal_fd = a->pidns_fd = a->timens_fd = a->null_fd = a->spare_fd = -1;
     a->listen_src.fd = a->signal_src.fd = -1;
     /* and so is every child from birth: a process of a container that it joins cannot look into it

@@ -4,6 +4,15 @@
  * All of it lives in one thread around one loop. Callbacks only change states; whatever must be
  * finished because of that (replies, EXIT, freeing, the end of the sandbox) is done once per turn
  * by the sweeps, so nothing is freed while a callback might still hold it.
+ *
+ * Its files stand in layers, the lower knowing nothing of the higher (tests/static/includes):
+ *
+ *    agent.c                     the loop, the sweeps
+ *    request                     what the host's requests mean
+ *    container, process, spawn   the objects that last
+ *    child.h's files | cgroup.h's | conn, relay
+ *
+ * the child's side, which ends in execve; limits and numbers; bytes of the host.
  */
 #ifndef BULKHEAD_AGENT_AGENT_H
 #define BULKHEAD_AGENT_AGENT_H
@@ -50,6 +59,7 @@ struct agent {
     int pidns_fd, timens_fd; /* the agent's own, to come back to after making a child in another */
     int null_fd;
     int spare_fd; /* given up to take, and refuse, a caller when there is no descriptor left */
+    const struct conn_user *user; /* what connections are for: request.h */
     struct conn *conns;
     unsigned nconns;
     struct container *containers;

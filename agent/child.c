@@ -20,7 +20,6 @@
  * no_new_privs takes CAP_SYS_ADMIN, which is therefore kept from 8 to 11, in our own code alone.
  */
 #include "agent/child.h"
-#include "agent/container.h"
 #include "agent/setup.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -31,6 +30,7 @@
 #include <linux/close_range.h>
 #include <linux/keyctl.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -174,7 +174,7 @@ static int join_keyring(const struct child *c, struct err *e)
 {
     char name[CONTAINER_ID_MAX + 8];
 
-    snprintf(name, sizeof(name), "_ses.%s", c->p->container->id);
+    snprintf(name, sizeof(name), "_ses.%s", c->id);
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0) < 0 && errno != ENOSYS)
         return err_errno(e, "join the container's session keyring");
     return 0;
@@ -315,13 +315,13 @@ static int become_process(const struct child *c, bool keep, char *program, size_
     return r < 0 ? r : program_find(p->args[0], program_env(environ, "PATH"), program, size, e);
 }
 
-static int load_seccomp(const struct process *p, struct err *e)
+static int load_seccomp(const struct child *c, struct err *e)
 {
-    struct sock_fprog prog = {.len = (unsigned short)p->nseccomp, .filter = p->seccomp};
+    struct sock_fprog prog = {.len = (unsigned short)c->nseccomp, .filter = c->seccomp};
 
-    if (!p->nseccomp)
+    if (!c->nseccomp)
         return 0;
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, p->seccomp_flags, &prog) < 0)
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, c->seccomp_flags, &prog) < 0)
         return err_errno(e, "load the seccomp filter");
     return 0;
 }
@@ -329,11 +329,11 @@ static int load_seccomp(const struct process *p, struct err *e)
 /* Step 11, up to the execve that does not return. */
 static int run(const struct child *c, bool keep, const char *program, struct err *e)
 {
-    bool hooks = c->p->is_init && c->spec->hooks.count[HOOK_START_CONTAINER] > 0;
+    bool hooks = c->is_init && c->spec->hooks.count[HOOK_START_CONTAINER] > 0;
     int r = hooks ? hooks_start_container(c, e) : 0;
 
     if (r == 0)
-        r = load_seccomp(c->p, e);
+        r = load_seccomp(c, e);
     if (r == 0 && keep)
         r = cred_set_caps(c->proc, false, e);
     if (r < 0)
@@ -344,7 +344,7 @@ static int run(const struct child *c, bool keep, const char *program, struct err
 
 _Noreturn void child_main(struct child *c)
 {
-    bool keep = c->p->nseccomp && !c->proc->no_new_privileges;
+    bool keep = c->nseccomp && !c->proc->no_new_privileges;
     char program[PATH_MAX];
     struct err e = ERR_INIT;
     uint32_t nulls;
@@ -354,7 +354,7 @@ _Noreturn void child_main(struct child *c)
     if (close_others(c, &e) < 0)
         die(c, &e);
     wait_order(c, ORDER_GO);
-    r = c->p->is_init ? enter_as_init(c, &e) : enter_as_exec(c, &e);
+    r = c->is_init ? enter_as_init(c, &e) : enter_as_exec(c, &e);
     if (r == 0)
         r = become_process(c, keep, program, sizeof(program), &e);
     if (r < 0)

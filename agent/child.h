@@ -1,11 +1,21 @@
 /*
  * The child's side: what the forked process does between clone and execve, in one fixed order.
  * Each function returns 0 or fails with an error that names the step; child.c reports it.
+ *
+ * The files of this side (child, rootfs, mount, devices, terminal, cred, program, hook, copyup)
+ * include nothing of the agent but this and setup.h.
  */
 #ifndef BULKHEAD_AGENT_CHILD_H
 #define BULKHEAD_AGENT_CHILD_H
 
-#include "agent/process.h"
+#include "lib/names.h"
+#include "lib/spec.h"
+
+#include <limits.h>
+#include <linux/filter.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* child -> agent on the sync socket; CHILD_READY may carry the pty master */
 enum child_event { CHILD_LIMITS = 1, CHILD_READY = 2, CHILD_FAILED = 3 };
@@ -20,16 +30,22 @@ struct child_command {
     uint32_t null_streams; /* ORDER_START: bit n = nobody listens to stream n, make it /dev/null */
 };
 
+/* All that it knows: nothing of the agent's objects is looked at on this side. */
 struct child {
-    const struct process *p;
     const struct spec *spec; /* the container's */
     const struct spec_process *proc;
+    bool is_init;       /* or an exec, in the container of another */
+    const char *id;     /* the container's */
+    const char *bundle; /* the host's path, for the state that hooks read; NULL = not told */
+    const char *rootfs, *cgroup; /* absolute paths in the guest */
+    struct sock_filter *seccomp; /* NULL = no filter */
+    size_t nseccomp;             /* instructions */
+    uint32_t seccomp_flags;
     int sync;
     int stdio[3];   /* the child's ends; -1 with a terminal */
     int init_pidfd; /* exec: whose namespaces to join; -1 for init */
     int null_fd;
-    int master;         /* pty master to hand over */
-    const char *cgroup; /* absolute path of the container's cgroup directory */
+    int master; /* pty master to hand over */
 };
 
 /* Runs in the child; does not return. */

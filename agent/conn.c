@@ -1,12 +1,12 @@
 /*
  * Connections of the host: buffering, framing, and the turn from a connection of frames to one of a
- * stream's bytes. What a request means is not known here (request.c).
+ * stream's bytes. What a request means is not known here (agent/request.c gives
+ * the functions that know).
  *
  * While replies wait to be written no further request is read: that bounds what one peer can make
  * us hold.
  */
 #include "agent/conn.h"
-#include "agent/process.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -48,7 +48,7 @@ void conn_close(struct conn *c)
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
-    request_conn_gone(c);
+    c->agent->user->gone(c);
 }
 
 void conn_sweep(struct agent *a)
@@ -77,7 +77,7 @@ static void hand_over(struct conn *c)
     loop_del(&c->agent->loop, &c->src);
     c->fd = -1;
     c->stream_of = NULL;
-    process_take_stream(p, c->stream_index, fd, c->in, c->in_len);
+    c->agent->user->stream(p, c->stream_index, fd, c->in, c->in_len);
     c->in_len = 0;
     conn_close(c);
 }
@@ -221,7 +221,7 @@ static void take_frames(struct conn *c)
             break;
         c->in_len -= (size_t)n; /* moved now: a stream may take the rest before we come back */
         memmove(c->in, c->in + n, c->in_len);
-        request_handle(c, &f);
+        c->agent->user->frame(c, &f);
         proto_frame_done(&f);
     }
     if (!c->closed && c->in_len == 0) {

@@ -29,6 +29,15 @@ struct reply_to {
     uint32_t id;
 };
 
+/* What is made of connections, by those who stand above them. */
+struct conn_user {
+    void (*frame)(struct conn *c, const struct proto_frame *f); /* one decoded frame */
+    void (*gone)(struct conn *c); /* it is closed: nothing may point to it any more */
+    /* It was answered last (conn_send_last): fd (owned) is now stream `index` of p, whose first
+     * bytes these are. */
+    void (*stream)(struct process *p, int index, int fd, const char *first, size_t len);
+};
+
 /* Takes fd. */
 struct conn *conn_new(struct agent *a, int fd, struct err *e);
 /* Queues a frame; body (owned, may be NULL) is released. A peer that reads nothing is dropped. */
@@ -38,12 +47,8 @@ void reply_ok(struct reply_to *to, json_t *body);
 void reply_error(struct reply_to *to, const struct err *e);
 /* Answers OK; the connection then becomes stream `index` of p. */
 void conn_send_last(struct reply_to *to, struct process *p, int index);
-/* Marks it closed; all that refers to it is told by request_conn_gone. */
+/* Marks it closed; all that refers to it is told. */
 void conn_close(struct conn *c);
 void conn_sweep(struct agent *a);
-
-/* request.c: one decoded frame, and the end of a connection. */
-void request_handle(struct conn *c, const struct proto_frame *f);
-void request_conn_gone(struct conn *c);
 
 #endif

@@ -3,7 +3,6 @@
  * credentials of its process, between START and execve. The host runs all the other kinds.
  */
 #include "agent/child.h"
-#include "agent/container.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/str.h"
@@ -23,11 +22,10 @@
 /* The state of the container as the OCI defines it, seen from inside: pid is our own. */
 static int write_state(const struct child *c, int fd, struct err *e)
 {
-    const struct container *ct = c->p->container;
     json_t *notes = json_object_get(c->spec->doc, "annotations");
     json_t *state =
-        json_pack("{s:s, s:s, s:s, s:i, s:s}", "ociVersion", OCI_VERSION, "id", ct->id, "status",
-                  "created", "pid", (int)getpid(), "bundle", ct->bundle ? ct->bundle : "");
+        json_pack("{s:s, s:s, s:s, s:i, s:s}", "ociVersion", OCI_VERSION, "id", c->id, "status",
+                  "created", "pid", (int)getpid(), "bundle", c->bundle ? c->bundle : "");
     char *text;
     int r = 0;
 

@@ -2,6 +2,7 @@
  * Requests of the host: one function a type. Each reads its body through lib/json's checked
  * getters, answers at once, or hands a `struct reply_to` on to who answers later.
  */
+#include "agent/request.h"
 #include "agent/cgroup.h"
 #include "agent/container.h"
 #include "agent/relay.h"
@@ -330,7 +331,7 @@ static int find_target(struct request *q, enum needs needs, struct err *e)
     return 0;
 }
 
-void request_handle(struct conn *c, const struct proto_frame *f)
+static void handle(struct conn *c, const struct proto_frame *f)
 {
     struct request q = {.conn = c, .to = {c, f->id}, .body = f->body};
     struct err e = ERR_INIT;
@@ -358,7 +359,7 @@ static void forget(struct reply_to *to, const struct conn *c)
  * Nothing may point to a closed connection. Whoever attached to a process and goes away takes the
  * process along; so does whoever asked for one and goes away before somebody has attached to it.
  */
-void request_conn_gone(struct conn *gone)
+static void conn_gone(struct conn *gone)
 {
     for (struct container *c = gone->agent->containers; c; c = c->next) {
         for (struct process *p = c->processes; p; p = p->next) {
@@ -377,3 +378,9 @@ void request_conn_gone(struct conn *gone)
         forget(&c->failed_reply, gone);
     }
 }
+
+const struct conn_user request_user = {
+    .frame = handle,
+    .gone = conn_gone,
+    .stream = process_take_stream,
+};

@@ -12,7 +12,6 @@
  * resolved twice.
  */
 #include "agent/child.h"
-#include "agent/container.h"
 #include "lib/cleanup.h"
 #include "lib/path.h"
 #include "lib/str.h"
@@ -164,7 +163,7 @@ static int make_cwd(int rootfd, const char *cwd, struct err *e)
 
 int rootfs_enter(struct child *c, struct err *e)
 {
-    const char *path = c->p->container->rootfs;
+    const char *path = c->rootfs;
     cleanup_fd int root = -1, at = -1;
     int r;
 

@@ -350,13 +350,19 @@ int process_spawn(struct process *p, struct err *e)
     char cgroup[PATH_MAX];
     int theirs[3] = {-1, -1, -1}, sync[2] = {-1, -1}, r = 0;
     pid_t pid = -1;
-    struct child child = {.p = p,
-                          .spec = c->spec,
+    struct child child = {.spec = c->spec,
                           .proc = p->spec,
+                          .is_init = p->is_init,
+                          .id = c->id,
+                          .bundle = c->bundle,
+                          .rootfs = c->rootfs,
+                          .cgroup = cgroup,
+                          .seccomp = p->seccomp,
+                          .nseccomp = p->nseccomp,
+                          .seccomp_flags = p->seccomp_flags,
                           .init_pidfd = p->is_init ? -1 : c->init->pidfd,
                           .null_fd = c->agent->null_fd,
-                          .master = -1,
-                          .cgroup = cgroup};
+                          .master = -1};
 
     if (str_printf(cgroup, sizeof(cgroup), "%s/%s", c->agent->cfg.cgroup_dir, c->id) < 0)
         return err_set(e, ENAMETOOLONG, "%s: name too long", c->id);

@@ -142,7 +142,7 @@ int guest_create_body(const struct spec *s, const char *id, const char *bundle, 
 int guest_exec_body(const struct spec *s, const char *id, const char *exec_id, json_t *process,
                     json_t **out, struct err *e)
 {
-    json_t *filter, *body;
+    json_t *filter = NULL, *body;
 
     if (guest_filter(s, &filter, e) < 0)
         return -e->code;

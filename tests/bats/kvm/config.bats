@@ -159,7 +159,7 @@ SCRIPT
     fact cpu.max.burst 10000
     fact pids.max 99
     fact allowed open
-    fact denied '/opt/tools/from-path: line 1: can'"'t open /dev/fuse: Operation not permitted'"'
+    fact denied "/opt/tools/from-path: line 36: can't open /dev/fuse: Operation not permitted"
     fact by-hooks 'host bulkhead : '
     [[ $output == *"process.capabilities: unknown, left out: CAP_BOGUS"* ]]
     [ "$(stat -c '%u %a' "$BUNDLE/rootfs/tmp/by-hook")" = '1000 700' ] # under the process's umask too
@@ -338,7 +338,7 @@ SCRIPT
     output=$(cat "$WORK/c1.out" "$WORK/c1.err")
     echo "$output"
     fact ids 0:0
-    fact map ' 0 100000 65536 0 100000 65536 '
+    fact map ' 0 100000 65536  0 100000 65536 '
     fact owners '0:0 65534:65534 7:8 '
     fact made 7:8
     fact foreign 'touch: /foreign/x: Permission denied foreign ' 
