@@ -965,19 +965,20 @@ static void test_escape(void **state)
     assert_int_equal(access("/here", F_OK), -1);
 }
 
-/* Policies that take a priority, a nice value, or three times; flags. Fields 19, 40 and 41 of stat.
- */
+/* Policies that take a priority, a nice value, or three times; flags. What of stat tells of it: 19
+ * is the nice value, 40 the priority, 41 the policy. */
 static void test_scheduler(void **state)
 {
     static const struct {
-        const char *scheduler, *want;
+        const char *scheduler, *fields, *want;
     } cases[] = {
-        {"{'policy':'SCHED_FIFO','priority':7}", "0 7 1\n"},
-        {"{'policy':'SCHED_RR','priority':9,'flags':['SCHED_FLAG_RESET_ON_FORK']}", "0 9 2\n"},
-        {"{'policy':'SCHED_OTHER','nice':11}", "11 0 0\n"},
-        {"{'policy':'SCHED_IDLE'}", "0 0 5\n"},
-        {"{'policy':'SCHED_DEADLINE','runtime':10000000,'deadline':20000000,'period':30000000}",
-         "0 0 6\n"},
+        {"{'policy':'SCHED_FIFO','priority':7}", "40,41", "7 1\n"},
+        {"{'policy':'SCHED_RR','priority':9,'flags':['SCHED_FLAG_RESET_ON_FORK']}", "40,41",
+         "9 2\n"},
+        {"{'policy':'SCHED_OTHER','nice':11}", "19,40,41", "11 0 0\n"},
+        {"{'policy':'SCHED_IDLE'}", "40,41", "0 5\n"},
+        {"{'policy':'SCHED_DEADLINE','runtime':1000000,'deadline':20000000,'period':30000000}",
+         "40,41", "0 6\n"},
     };
 
     (void)state;
@@ -987,7 +988,9 @@ static void test_scheduler(void **state)
         struct run r;
 
         /* by no child of a shell: a flag says that children start anew */
-        rig_set(c, "process.args", rig_json("['cut','-d',' ','-f','19,40,41','/proc/self/stat']"));
+        rig_set(
+            c, "process.args",
+            json_pack("[s,s,s,s,s,s]", "cut", "-d", " ", "-f", cases[i].fields, "/proc/self/stat"));
         rig_set(c, "process.scheduler", rig_json(cases[i].scheduler));
         run_ok(c, NULL, &r);
         assert_string_equal(r.out, cases[i].want);
