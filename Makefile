@@ -86,7 +86,7 @@ packages-build packages-kernel packages-bundle packages-kvm-host packages-check:
 	$(Q)configs/install-packages $(if $(filter build,$*),$(groups-of-goals),$*)
 
 # The commit, for --version: of this checkout, not of one around it. A tarball has none, and the line is left out.
-COMMIT := $(if $(wildcard .git),$(shell git describe --always --dirty --exclude='*' --abbrev=12 2>/dev/null))
+COMMIT := $(if $(wildcard .git),$(shell git -c safe.directory='$(CURDIR)' describe --always --dirty --exclude='*' --abbrev=12 2>/dev/null))
 $(BUILD)/commit: FORCE
 	@mkdir -p $(@D) && echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' >$@
 $(BUILD)/obj/cmd/bulkhead/main.o: $(BUILD)/commit

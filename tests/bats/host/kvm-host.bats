@@ -17,7 +17,7 @@ setup_file() {
 setup() {
     kvm_host=$checkout/tests/kvm-host/run
     if [ ! -e /dev/kvm ]; then
-        "$checkout/tests/kvm-host/setup" >/dev/null || skip "no /dev/kvm, and no emulated host"
+        "$checkout/tests/kvm-host/setup" >/dev/null
     fi
 }
 

@@ -67,3 +67,16 @@ teardown() {
     run "$BULKHEAD" --config "$WORK/bulkhead.json" check
     fails_with 1 "colour"
 }
+
+@test "check: /dev/kvm absent, or forbidden: status 77, and what to do" {
+    run unshare -m bash -c "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && '$BULKHEAD' check"
+    fails_with 77 "enable virtualisation in the firmware"
+    [[ ${lines[-1]} == "containers cannot run: no usable /dev/kvm"* ]]
+    # the build tree may lie where only root can look
+    cp "$BULKHEAD" "$WORK/bulkhead"
+    chmod -R a+rX "$WORK"
+    run unshare -m bash -c "mknod -m 600 '$WORK/kvm' c 10 232 && mount --bind '$WORK/kvm' /dev/kvm &&
+        setpriv --reuid=65534 --regid=65534 --clear-groups '$WORK/bulkhead' check --json"
+    [ "$status" -eq 77 ]
+    jq -e '[.checks[] | select(.id == "kvm-device") | .verdict == "FAIL" and (.seen | contains("Permission denied"))] == [true]' <<<"$output"
+}
