@@ -50,3 +50,28 @@ END
     bh delete --force c1
     leftovers
 }
+
+@test "create and exec --console-socket: the master arrives, carries bytes both ways and the size" {
+    args sh -c 'trap "stty size" WINCH; stty size; tty; until read x; do :; done; echo "got $x"; exec sleep 1000'
+    edit '.process.consoleSize = {height: 33, width: 93}'
+    run bh create --bundle "$BUNDLE" --pid-file "$WORK/pid" c1
+    fails_with 1 "needs --console-socket"
+    run bh create --bundle "$BUNDLE" --console-socket "$WORK/nobody" c1
+    fails_with 1 "nobody"
+    leftovers
+    printf 'send something\\r\nexpect exec got something\n' >"$WORK/steps"
+    "$ON_TERMINAL" --console "$WORK/c1.sock" "$BULKHEAD" --root "$ROOT" create --bundle "$BUNDLE" --pid-file "$WORK/pid" \
+        --console-socket "$WORK/c1.sock" c1 <<END
+run "$BULKHEAD" --root "$ROOT" start c1
+expect 33 93\r\n/dev/(console|pts/0)
+resize 34x94
+expect 34 94
+send word\r
+expect got word
+run "$ON_TERMINAL" --console "$WORK/e.sock" "$BULKHEAD" --root "$ROOT" exec --detach --tty --console-socket "$WORK/e.sock" --pid-file "$WORK/e.pid" c1 sh -c 'read x; echo "exec got \$x"' <"$WORK/steps" >"$WORK/exec.out"
+END
+    grep -q "exec got something" "$WORK/exec.out"
+    [ -s "$WORK/e.pid" ]
+    bh delete --force c1
+    leftovers
+}

@@ -127,6 +127,37 @@ teardown() {
     leftovers
 }
 
+@test "update: every limit, one by one and from a file" {
+    create_container c1
+    bh start c1
+    limits() {
+        bh exec c1 sh -c 'cd /sys/fs/cgroup; for f; do echo "$f=$(cat $f)"; done' - "$@" | tr '\n' ' '
+    }
+    is() {
+        [ "$1" = "$2" ] || { printf 'is:     %s\nwanted: %s\n' "$1" "$2"; return 1; }
+    }
+    bh update --memory 64M --memory-reservation 32M --memory-swap 96M --pids-limit 10 --cpu-share 512 --cpuset-cpus 0 \
+        --cpuset-mems 0 c1
+    is "$(limits memory.max memory.low memory.swap.max pids.max cpu.weight)" "memory.max=67108864 \
+memory.low=33554432 memory.swap.max=33554432 pids.max=10 cpu.weight=20 " # cpusets are the host's
+    bh update --cpu-period 50000 --cpu-quota 25000 c1
+    bh update --cpu-burst 5000 c1
+    is "$(limits cpu.max cpu.max.burst)" "cpu.max=25000 50000 cpu.max.burst=5000 "
+    bh update --cpu-quota -1 --pids-limit -1 --cpu-idle 1 c1
+    is "$(limits cpu.max pids.max cpu.idle)" "cpu.max=max 50000 pids.max=max cpu.idle=1 "
+    is "$(limits memory.max)" "memory.max=67108864 " # what is not given stays
+    echo '{"pids": {"limit": 20}, "memory": {"limit": 50331648}}' | bh update --resources - c1
+    is "$(limits pids.max memory.max)" "pids.max=20 memory.max=50331648 "
+    echo '{"unified": {"memory.high": "40000000"}}' >"$WORK/resources"
+    bh update -r "$WORK/resources" --pids-limit 30 c1
+    is "$(limits pids.max memory.high)" "pids.max=30 memory.high=39997440 "
+    bh events --stats c1 | jq -e '.data.pids.limit == 30 and .data.memory.usage.limit == 50331648'
+    run bh update --kernel-memory 1M c1
+    fails_with 1 "resources.memory.kernel"
+    bh delete --force c1
+    leftovers
+}
+
 @test "hooks of the host: order, state on stdin, poststop" {
     cat >"$WORK/hook" <<'END'
 #!/bin/sh
