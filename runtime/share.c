@@ -66,10 +66,12 @@ static int limit_tree(int fd, const char *path, const struct clone *c, struct er
     return 0;
 }
 
-static int clone_tree(int dirfd, const char *path, const struct clone *c, struct err *e)
+/* What lies at `at`, an O_PATH descriptor that has been looked at; path is for messages. */
+static int clone_tree(int at, const char *path, const struct clone *c, struct err *e)
 {
-    unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (c->recursive ? AT_RECURSIVE : 0u);
-    cleanup_fd int fd = (int)syscall(SYS_open_tree, dirfd, path, flags);
+    unsigned flags =
+        OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (c->recursive ? AT_RECURSIVE : 0u);
+    cleanup_fd int fd = (int)syscall(SYS_open_tree, at, "", flags);
 
     if (fd < 0 && errno == EPERM)
         return err_set(e, EPERM,
@@ -128,11 +130,12 @@ static int add_root(struct share *s, const struct spec *spec, int bundle_fd, con
 
     if (!spec->root_path)
         return err_set(e, EINVAL, "root.path is missing");
-    if (fstatat(bundle_fd, spec->root_path, &st, 0) < 0)
+    cleanup_fd int at = openat(bundle_fd, spec->root_path, O_PATH | O_CLOEXEC);
+    if (at < 0 || fstat(at, &st) < 0)
         return err_errno(e, "root.path %s", spec->root_path);
     if (!S_ISDIR(st.st_mode))
         return err_set(e, ENOTDIR, "root.path %s is not a directory", spec->root_path);
-    int fd = clone_tree(bundle_fd, spec->root_path, &c, e);
+    int fd = clone_tree(at, spec->root_path, &c, e);
     if (fd < 0)
         return err_wrap(e, "root.path");
     snprintf(name, sizeof name, "%s/rootfs", id);
@@ -290,7 +293,7 @@ static int add_bind(struct share *s, const struct spec_mount *m, const struct sp
     int r = check_source(at, m->source, e);
     if (r < 0)
         return r;
-    int fd = clone_tree(b->fd, m->source, &c, e);
+    int fd = clone_tree(at, m->source, &c, e);
     if (fd < 0)
         return fd;
     return add_shared(s, m, fd, c.readonly, copy_options(m, NULL), b->id, out, e);

@@ -125,7 +125,7 @@ static void on_vcpu_event(struct loop_source *s, uint32_t events)
         vcpu_set_want(&vm->vcpus, VCPU_RUN);
 }
 
-/* SIGTERM and SIGINT end the VM, SIGQUIT asks where it is. */
+/* SIGTERM and SIGINT end the VM, if that is wanted; SIGQUIT asks where it is. */
 static void on_signal(struct loop_source *s, uint32_t events)
 {
     struct vm *vm = s->arg;
@@ -135,7 +135,8 @@ static void on_signal(struct loop_source *s, uint32_t events)
     if (read(s->fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
         return;
     if (info.ssi_signo != SIGQUIT) {
-        end(vm);
+        if (vm->options->signals)
+            end(vm);
         return;
     }
     vm->dump = true;

@@ -19,7 +19,10 @@ extern const unsigned char vm_gsi[PLAN_DEVICES_MAX];
 
 struct vm_options {
     bool jail;
-    bool report; /* log the statistics when the VM has ended */
+    bool report;  /* log the statistics when the VM has ended */
+    bool signals; /* SIGTERM and SIGINT end it. Without, they do nothing: who signals all processes
+                     of a container, as systemd does when it stops a scope, means the container,
+                     and bulkhead-shim tells it */
 };
 
 /*

@@ -220,6 +220,9 @@ int main(int argc, char **argv)
     struct err e = ERR_INIT;
 
     (void)signal(SIGPIPE, SIG_IGN);
+    /* It ends when the VMM does; a signal to all of the container is bulkhead-shim's to hear. */
+    (void)signal(SIGTERM, SIG_IGN);
+    (void)signal(SIGINT, SIG_IGN);
     if (parse(argc, argv, &a, &e) < 0) {
         log_error("bulkhead-fs: %s", e.msg);
         return 2;

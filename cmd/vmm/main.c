@@ -294,6 +294,7 @@ static int complete(struct options *o, struct err *e)
 {
     struct plan *p = &o->plan;
 
+    o->vm.signals = true;
     p->console_fd = STDOUT_FILENO;
     if (!o->cmdline_set)
         (void)str_printf(p->cmdline, sizeof(p->cmdline), "%s",

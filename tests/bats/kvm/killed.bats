@@ -62,3 +62,15 @@ teardown() {
     bh delete c1
     leftovers
 }
+
+@test "SIGTERM to all of a container's processes, as when a scope is stopped, is the container's to answer" {
+    # shellcheck disable=SC2016
+    args sh -c 'trap "sleep 1; exit 5" TERM; echo up; while :; do sleep 0.1; done'
+    local ended=0
+    "$BULKHEAD" --root "$ROOT" run --bundle "$BUNDLE" c1 </dev/null >"$WORK/out" 2>"$WORK/err" &
+    wait_text "$WORK/out" up
+    kill -TERM "$(pid_of vmm c1)" "$(pid_of fs c1)" "$(pid_of shim c1)"
+    wait $! || ended=$?
+    [ "$ended" -eq 5 ]
+    leftovers
+}
