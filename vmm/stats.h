@@ -7,7 +7,6 @@
 
 #include <stdint.h>
 
-/* CLOCK_MONOTONIC in nanoseconds. */
 /* Bytes of guest RAM that are in host memory. */
 uint64_t stats_resident(const struct memory *m);
 /* One line for people: exits by kind, kicks, interrupts, times. */
