@@ -43,6 +43,7 @@ static _Noreturn void exec_hook(const struct spec_hook *h, int in, int out)
 {
     char *no_args[] = {h->path, NULL}, *no_env[] = {NULL};
 
+    setpgid(0, 0); /* what it starts goes with it when its time is over */
     if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
         _exit(127);
     execve(h->path, h->args && h->args[0] ? h->args : no_args, h->env ? h->env : no_env);
@@ -50,7 +51,7 @@ static _Noreturn void exec_hook(const struct spec_hook *h, int in, int out)
     _exit(127);
 }
 
-/* Waits for the hook, or kills it when its time is over. */
+/* Waits for the hook, or kills it and its process group when its time is over. */
 static int wait_hook(const struct spec_hook *h, pid_t pid, int *status, struct err *e)
 {
     cleanup_fd int pidfd = pidfd_open(pid, 0);
@@ -60,7 +61,7 @@ static int wait_hook(const struct spec_hook *h, pid_t pid, int *status, struct e
     if (h->timeout > 0 && pidfd >= 0)
         r = poll(&p, 1, h->timeout * 1000);
     if (r == 0)
-        kill(pid, SIGKILL);
+        kill(-pid, SIGKILL);
     while (waitpid(pid, status, 0) < 0) {
         if (errno != EINTR)
             return err_errno(e, "wait for the hook");
@@ -104,6 +105,7 @@ static int run_hook(const struct child *c, const struct spec_hook *h, struct err
         return err_errno(e, "fork");
     if (pid == 0)
         exec_hook(h, in, out);
+    setpgid(pid, pid); /* whoever comes first */
     r = wait_hook(h, pid, &status, e);
     return r < 0 ? r : judge(status, out, e);
 }

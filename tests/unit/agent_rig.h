@@ -195,7 +195,7 @@ static inline json_t *rig_call(int fd, uint16_t type, json_t *body)
     struct err e = ERR_INIT;
     json_t *reply = NULL;
 
-    if (proto_call(fd, type, body, 20000, &reply, &e) < 0)
+    if (proto_call(fd, type, body, -1, &reply, &e) < 0)
         fail_msg("%s: %s", proto_type_name(type), e.msg);
     return reply;
 }
@@ -207,7 +207,7 @@ static inline void rig_fail(int fd, uint16_t type, json_t *body, struct err *e)
     json_t *reply = NULL;
 
     memset(e, 0, sizeof(*e));
-    if (proto_call(fd, type, body, 20000, &reply, e) >= 0)
+    if (proto_call(fd, type, body, -1, &reply, e) >= 0)
         fail_msg("%s succeeded", proto_type_name(type));
 }
 
@@ -308,7 +308,7 @@ static inline void rig_wait_exit(int control, struct run *run)
     struct proto_frame f;
     struct err e = ERR_INIT;
 
-    if (proto_recv(control, 20000, &f, &e) < 0)
+    if (proto_recv(control, -1, &f, &e) < 0)
         fail_msg("waiting for EXIT: %s", e.msg);
     assert_int_equal(f.type, PROTO_EXIT);
     run->status = (int)json_integer_value(json_object_get(f.body, "status"));

@@ -322,8 +322,8 @@ static void test_exec_abandoned(void **state)
         usleep(10 * 1000);
         (void)!proto_call(
             other, PROTO_PROCESS_SIGNAL,
-            json_pack("{s:s,s:s,s:i}", "id", "keeper", "process", "left", "signal", 0), 20000,
-            &reply, &e);
+            json_pack("{s:s,s:s,s:i}", "id", "keeper", "process", "left", "signal", 0), -1, &reply,
+            &e);
         json_decref(reply);
     } while (e.code == 0);
     assert_int_equal(e.code, ESRCH);
@@ -669,7 +669,7 @@ static void oom_case(const char *args, int status)
     rig_wait_exit(control, &r);
     assert_int_equal(r.status, status);
     assert_true(r.oom);
-    assert_int_equal(proto_recv(events, 20000, &f, &e), 0);
+    assert_int_equal(proto_recv(events, -1, &f, &e), 0);
     assert_int_equal(f.type, PROTO_OOM);
     proto_frame_done(&f);
     rig_do(control, PROTO_CONTAINER_DELETE, "{s:s}", "id", "oom");
@@ -821,6 +821,26 @@ static void test_hook(void **state)
     close(fd);
 }
 
+/* A startContainer hook with a child that it waits for: both end with its time. */
+static void test_hook_timeout(void **state)
+{
+    (void)state;
+    NEEDS_RIG();
+
+    json_t *c = rig_config("true");
+    struct err e;
+    int fd = rig_connect(&rig);
+
+    rig_set(c, "hooks.startContainer",
+            rig_json("[{'path':'/bin/sh','args':['sh','-c','sleep 1000 & wait'],"
+                     "'env':['PATH=/bin'],'timeout':1}]"));
+    json_decref(rig_call(fd, PROTO_CONTAINER_CREATE, rig_create_body("late", c)));
+    rig_fail(fd, PROTO_PROCESS_START, json_pack("{s:s}", "id", "late"), &e);
+    assert_string_equal(e.msg, "startContainer hook #0 (/bin/sh): did not end within 1 seconds");
+    rig_do(fd, PROTO_CONTAINER_DELETE, "{s:s}", "id", "late");
+    close(fd);
+}
+
 /* mkdir is answered with an error by a filter that lets all else pass:
  * ld [0]; jeq #mkdir,0,1; ret ERRNO|42; ret ALLOW */
 static const char filter[] = "IAAAAAAAAAAVAAABUwAAAAYAAAAqAAUABgAAAAAA/38=";
@@ -903,7 +923,7 @@ static void test_many_execs(void **state)
         struct proto_frame f;
         struct err e;
 
-        assert_int_equal(proto_recv(control[i], 20000, &f, &e), 0);
+        assert_int_equal(proto_recv(control[i], -1, &f, &e), 0);
         assert_int_equal(f.type, PROTO_OK);
         proto_frame_done(&f);
         rig_wait_exit(control[i], &r);
@@ -1055,6 +1075,7 @@ int main(void)
         cmocka_unit_test(test_read_only_root),
         cmocka_unit_test(test_tmpfs_mode),
         cmocka_unit_test(test_hook),
+        cmocka_unit_test(test_hook_timeout),
         cmocka_unit_test(test_hook_before_seccomp),
         cmocka_unit_test(test_seccomp),
         cmocka_unit_test(test_scheduler),

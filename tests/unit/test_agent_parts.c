@@ -8,6 +8,7 @@
 #include "agent/devfilter.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/path.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <errno.h>
@@ -158,6 +159,38 @@ static void test_devices_limits(void **state)
     assert_int_equal(devfilter_build(rules, 1, &insn, &e), -EINVAL);
     assert_string_equal(e.msg, "linux.resources.devices[0]: no device has such a number");
     free(rules);
+}
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+/* checkBeforeUpdate: a limit below what is in use is refused, before it is written. */
+static void test_check_before_update(void **state)
+{
+    char dir[] = "/tmp/bulkhead-cgroup-XXXXXX", *text;
+    struct spec_resources r = {0};
+    struct err e = ERR_INIT;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    int fd = open(dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+    assert_int_equal(io_replace_file(fd, "memory.current", 0600, "5000\n", 5, &e), 0);
+    assert_int_equal(io_replace_file(fd, "memory.max", 0600, "", 0, &e), 0);
+    r.memory.limit.set = true;
+    r.memory.limit.v = 4999;
+    r.memory.check_before_update = true;
+    assert_int_equal(cgroup_set(fd, &r, &e), -EBUSY);
+    assert_string_equal(e.msg, "linux.resources.memory.limit is below what is in use now "
+                               "(5000 bytes)");
+    assert_int_equal(io_read_file(fd, "memory.max", 64, &text, NULL, &e), 0);
+    assert_string_equal(text, "");
+    free(text);
+    r.memory.check_before_update = false;
+    assert_int_equal(cgroup_set(fd, &r, &e), 0);
+    assert_int_equal(io_read_file(fd, "memory.max", 64, &text, NULL, &e), 0);
+    assert_string_equal(text, "4999");
+    free(text);
+    close(fd);
+    assert_int_equal(path_remove_tree(AT_FDCWD, dir, &e), 0);
 }
 
 /* A directory with `yes` (a program), `no` (not executable), `sub` (a directory). */
@@ -328,6 +361,7 @@ static void test_no_descriptor_left(void **state)
     io_set_nonblock(listener, 1);
     assert_int_equal(agent_init(&a, &cfg, listener, &e), 0);
     assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 0); /* nor is any child, from birth */
+    assert_int_equal(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), 0); /* the other tests' process is */
     caller[0] = connect_to(path);
     caller[1] = connect_to(path);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
@@ -357,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_devices_rules),
         cmocka_unit_test(test_devices_allow_all),
         cmocka_unit_test(test_devices_limits),
+        cmocka_unit_test(test_check_before_update),
         cmocka_unit_test(test_cgroup_remove),
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_find_empty_element),

@@ -117,7 +117,7 @@ static void test_root_is_the_trees(void **state)
     int status;
 
     if (geteuid() != 0)
-        skip();
+        skip_because("only root can enter the jail");
     client_make_dir(dir);
     snprintf(path, sizeof(path), "%s/tree", dir);
     assert_int_equal(mkdir(path, 0755), 0);
@@ -154,7 +154,7 @@ static void test_forbidden_calls(void **state)
     int status;
 
     if (geteuid() != 0)
-        skip();
+        skip_because("only root can enter the jail");
     for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
         fflush(NULL);
         pid_t pid = fork();
@@ -292,7 +292,7 @@ static void test_all_operations_in_jail(void **state)
     char dir[64];
 
     if (geteuid() != 0)
-        skip();
+        skip_because("only root can enter the jail");
     client_make_dir(dir);
     client_start_by(&c, jailed_child, dir, INODES_MAX);
     assert_int_equal(client_init(&c, 38, ~0u), 0);
