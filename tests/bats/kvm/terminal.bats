@@ -26,6 +26,60 @@ $1
 END
 }
 
+@test "run: size, input, resize, exit; and a signal in every phase: the terminal is restored" {
+    args sh -c 'trap "stty size" WINCH; trap "exit 9" TERM; trap "exit 8" HUP; trap "exit 7" INT; stty size; tty; read x; echo "got $x"; while :; do sleep 0.1; done'
+    script '
+        b run c1; echo "status $?"; check first
+        b run c2; echo "status $?"; check second
+        b run c3; echo "status $?"; check third
+        b run c4; echo "status $?"; check fourth
+        b run c5; echo "status $?"; check fifth
+        b run c6; echo "status $?"; check sixth'
+    signal() { # NAME ID: to the bulkhead that runs it
+        echo "run kill -$1 \$(jq .creator.pid '$ROOT/$2/state.json')"
+    }
+    # c3 and c4 are held in a hook, late in create
+    cat >"$WORK/hold" <<END
+#!/bin/sh
+case \$(jq -r .id) in
+c3 | c4) touch "$WORK/held" && exec sleep 100000 ;;
+esac
+END
+    chmod +x "$WORK/hold"
+    edit ".hooks.createRuntime = [{path: \"$WORK/hold\", env: [\"PATH=$PATH\"]}]"
+    # 1: a person types and resizes; TERM to bulkhead goes on to the container. 2: HUP. 3: ^C during create, when the terminal is not raw
+    # yet. 4: TERM during create. 5: ^C in raw mode is the container's. 6: the VM goes.
+    "$ON_TERMINAL" --size 30x90 sh "$WORK/script" >"$WORK/out" <<END
+expect 30 90\r\n/dev/pts/0\r\n
+send hello\r
+expect got hello
+resize 40x100
+expect 40 100
+$(signal TERM c1)
+expect status 9\r\nfirst restored
+expect 40 100
+$(signal HUP c2)
+expect status 8\r\nsecond restored
+run until rm '$WORK/held' 2>/dev/null; do sleep 0.05; done
+send \x03
+expect called off by SIGINT
+expect status 1\r\nthird restored
+run until rm '$WORK/held' 2>/dev/null; do sleep 0.05; done
+$(signal TERM c4)
+expect called off by SIGTERM
+expect status 1\r\nfourth restored
+expect 40 100\r\n/dev/pts/0\r\n
+run sleep 1
+send \x03
+expect status 7\r\nfifth restored
+expect 40 100
+run kill -KILL \$(jq .vmm.pid $ROOT/c6/state.json)
+expect virtual machine ended
+expect status 255\r\nsixth restored
+END
+    leftovers
+}
+
 @test "exec -t from a terminal; run and exec without one, and of a terminal, are what runc makes of them" {
     edit '.process.terminal = false'
     args sleep 1000
