@@ -27,6 +27,7 @@ END
 }
 
 @test "run: size, input, resize, exit; and a signal in every phase: the terminal is restored" {
+    # shellcheck disable=SC2016
     args sh -c 'trap "stty size" WINCH; trap "exit 9" TERM; trap "exit 8" HUP; trap "exit 7" INT; stty size; tty; read x; echo "got $x"; while :; do sleep 0.1; done'
     script '
         b run c1; echo "status $?"; check first
