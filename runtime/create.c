@@ -244,6 +244,18 @@ static void set_end(struct creation *c)
     c->end = usual > least ? usual : least;
 }
 
+/* What repeats a kill for memory on the host. Without one of these files it is not repeated. */
+static void open_oom(const struct creation *c, int fds[OOM_FDS])
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", c->state.vmm.pid);
+    fds[OOM_VICTIM] = open(path, O_WRONLY | O_CLOEXEC);
+    fds[OOM_STAT] = openat(c->group.fd, "memory.stat", O_RDONLY | O_CLOEXEC);
+    fds[OOM_SWAP_MAX] = openat(c->group.fd, "memory.swap.max", O_WRONLY | O_CLOEXEC);
+    fds[OOM_MEMORY_MAX] = openat(c->group.fd, "memory.max", O_WRONLY | O_CLOEXEC);
+}
+
 static int make_guest_side(struct creation *c, json_t *body_taken, struct err *e)
 {
     /* the agent's own call carries the first requests, and is then the shim's for good */
@@ -285,18 +297,19 @@ static int enter_guest(struct creation *c, json_t *body_taken, struct err *e)
     if (shim_view_mount(&c->shim, c->sandbox.fs.pidfd, c->share.views, c->share.nviews, e) < 0)
         return -e->code;
 
-    cleanup_fd int swap_max = openat(c->group.fd, "memory.swap.max", O_WRONLY | O_CLOEXEC);
-    cleanup_fd int memory_max = openat(c->group.fd, "memory.max", O_WRONLY | O_CLOEXEC);
     struct shim_guest g = {
         .control = c->control,
         .streams = {c->streams[0], c->streams[1], c->streams[2]},
         .console_log = c->sandbox.console,
-        .swap_max = swap_max,
-        .memory_max = memory_max,
+        .oom = OOM_NONE,
         .container = c->id,
         .process = "",
     };
-    return shim_go(&c->shim, &g, e);
+    open_oom(c, g.oom);
+    int r = shim_go(&c->shim, &g, e);
+    for (int i = 0; i < OOM_FDS; i++)
+        close_fd(&g.oom[i]);
+    return r;
 }
 
 /* --- 7: done ---------------------------------------------------------------------------------- */

@@ -334,8 +334,7 @@ static int hand_over(struct execution *x, struct err *e)
     struct shim_guest g = {
         .control = x->control,
         .streams = {x->streams[0], x->streams[1], x->streams[2]},
-        .swap_max = -1,
-        .memory_max = -1,
+        .oom = OOM_NONE,
         .container = x->state.id,
         .process = x->id,
     };

@@ -237,8 +237,7 @@ static int identify(const struct shim_guest *g, char ident[SHIM_IDENT_MAX], stru
 
 int shim_go(struct shim *s, const struct shim_guest *g, struct err *e)
 {
-    const int all[SHIM_FDS] = {g->control,     g->streams[0], g->streams[1], g->streams[2],
-                               g->console_log, g->swap_max,   g->memory_max};
+    int all[SHIM_FDS] = {g->control, g->streams[0], g->streams[1], g->streams[2], g->console_log};
     struct shim_handover h = {.version = SHIM_HANDOVER_VERSION, .terminal = s->terminal};
     struct shim_report report;
     int fds[SHIM_FDS];
@@ -248,6 +247,7 @@ int shim_go(struct shim *s, const struct shim_guest *g, struct err *e)
 
     if (r < 0)
         return r;
+    memcpy(&all[SHIM_OOM], g->oom, sizeof(g->oom));
     for (unsigned i = 0; i < SHIM_FDS; i++) {
         if (all[i] < 0)
             continue;

@@ -13,6 +13,7 @@
 #define BULKHEAD_RUNTIME_SHIM_H
 
 #include "lib/err.h"
+#include "runtime/shim/oom.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,13 +54,11 @@ struct shim {
 /* What the shim relays between. Streams that do not exist are -1. All are borrowed: the caller
  * closes its own copies. */
 struct shim_guest {
-    int control;     /* vsock connection, PROCESS_ATTACH already answered with OK */
-    int streams[3];  /* vsock connections, PROCESS_STREAM already answered with OK; terminal: only
-                        [0] */
-    int console_log; /* readable descriptor of the VM's console log for last words, or -1 */
-    /* to write the two files of the container's cgroup on the host: an init's, see
-       runtime/shim/oom.h; or -1 */
-    int swap_max, memory_max;
+    int control;      /* vsock connection, PROCESS_ATTACH already answered with OK */
+    int streams[3];   /* vsock connections, PROCESS_STREAM already answered with OK; terminal: only
+                         [0] */
+    int console_log;  /* readable descriptor of the VM's console log for last words, or -1 */
+    int oom[OOM_FDS]; /* an init's; else OOM_NONE */
     const char *container, *process; /* for the frames it sends */
 };
 

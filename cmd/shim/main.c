@@ -112,7 +112,6 @@ int main(void)
     f.control = fds[SHIM_CONTROL];
     memcpy(f.streams, &fds[SHIM_STREAM0], sizeof(f.streams));
     f.console_log = fds[SHIM_CONSOLE_LOG];
-    f.swap_max = fds[SHIM_SWAP_MAX];
-    f.memory_max = fds[SHIM_MEMORY_MAX];
+    memcpy(f.oom, &fds[SHIM_OOM], sizeof(f.oom));
     return relay_run(&f, h.ident);
 }

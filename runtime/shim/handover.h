@@ -11,10 +11,12 @@
 #ifndef BULKHEAD_RUNTIME_SHIM_HANDOVER_H
 #define BULKHEAD_RUNTIME_SHIM_HANDOVER_H
 
+#include "runtime/shim/oom.h"
+
 #include <stdint.h>
 
 #define SHIM_CHANNEL_FD       3
-#define SHIM_HANDOVER_VERSION 2u
+#define SHIM_HANDOVER_VERSION 3u
 
 /* A container id of 255 bytes and a process id of 64, each byte escaped to at most six. */
 #define SHIM_IDENT_MAX 2048
@@ -25,9 +27,8 @@ enum shim_fd {
     SHIM_STREAM1,
     SHIM_STREAM2,
     SHIM_CONSOLE_LOG,
-    SHIM_SWAP_MAX,   /* of the container's cgroup on the host */
-    SHIM_MEMORY_MAX, /* the same */
-    SHIM_FDS
+    SHIM_OOM, /* as many as enum oom_fd has */
+    SHIM_FDS = SHIM_OOM + OOM_FDS
 };
 
 struct shim_report {

@@ -2,12 +2,32 @@
 #ifndef BULKHEAD_RUNTIME_SHIM_OOM_H
 #define BULKHEAD_RUNTIME_SHIM_OOM_H
 
+#include <stddef.h>
+
+/* Files on the host that were opened for it, -1 = not there. */
+enum oom_fd {
+    OOM_VICTIM,     /* oom_score_adj of the VMM, to write */
+    OOM_STAT,       /* of the container's cgroup: memory.stat, to read */
+    OOM_SWAP_MAX,   /* memory.swap.max, to write; a host without swap has none */
+    OOM_MEMORY_MAX, /* memory.max, to write */
+    OOM_FDS
+};
+#define OOM_NONE                                                                                   \
+    {                                                                                              \
+        -1, -1, -1, -1                                                                             \
+    }
+
 /*
  * Makes the kernel count an OOM kill in the memory.events of the container's cgroup, where
- * containerd and conmon look. To be called when the container is over: it costs the VM its life.
- * The descriptors write memory.swap.max and memory.max of that cgroup; -1 = there is none, and
- * without memory.max nothing is done.
+ * containerd and conmon look. To be called when the container is over: it costs the VM its life,
+ * and no other process. Where a file is missing nothing is done.
  */
-void oom_report(int swap_max, int memory_max);
+void oom_report(const int fds[OOM_FDS]);
+
+/*
+ * The limit that only the end of the VMM can meet, from the text of memory.stat; 0 when the text
+ * does not say.
+ */
+unsigned long long oom_limit(const char *stat);
 
 #endif

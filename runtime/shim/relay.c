@@ -21,7 +21,6 @@
 #include "runtime/shim.h"
 #include "runtime/shim/lastwords.h"
 #include "runtime/shim/link.h"
-#include "runtime/shim/oom.h"
 #include "runtime/shim/pump.h"
 
 #include <errno.h>
@@ -222,7 +221,7 @@ int relay_run(const struct relay_fds *f, const char *ident)
         turn(r, timeout);
     if (r->link.state == LINK_EXITED) {
         if (r->link.exit.oom)
-            oom_report(f->swap_max, f->memory_max);
+            oom_report(f->oom);
         return r->link.exit.status;
     }
     last_message(r);

@@ -2,6 +2,8 @@
 #ifndef BULKHEAD_RUNTIME_SHIM_RELAY_H
 #define BULKHEAD_RUNTIME_SHIM_RELAY_H
 
+#include "runtime/shim/oom.h"
+
 #include <stdbool.h>
 
 struct relay_fds {
@@ -9,7 +11,7 @@ struct relay_fds {
     int signals;  /* signalfd of all signals, all blocked */
     int control, streams[3];
     int console_log;
-    int swap_max, memory_max; /* see oom.h */
+    int oom[OOM_FDS];
     bool terminal;
 };
 

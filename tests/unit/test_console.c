@@ -155,8 +155,7 @@ static void command(const struct session *s, bool terminal)
     struct shim_guest g = {.control = s->far[0],
                            .streams = {s->far[1], -1, -1},
                            .console_log = -1,
-                           .swap_max = -1,
-                           .memory_max = -1,
+                           .oom = OOM_NONE,
                            .container = "box",
                            .process = ""};
     struct shim shim = SHIM_INIT;

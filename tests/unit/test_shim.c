@@ -54,8 +54,8 @@ struct rig {
     int control, s[3]; /* the agent's ends */
     int far[4];        /* the shim's ends, until rig_go */
     int log;
-    int swap_max, memory_max;
-    bool oom; /* what agent_exit says */
+    int oom[OOM_FDS];
+    bool killed; /* for memory: what agent_exit says */
 };
 
 static void pair(int *ours, int *theirs)
@@ -82,7 +82,7 @@ static void rig_spawn(struct rig *r, struct shim_params *p)
     int in[2], out[2], err[2];
     struct err e = ERR_INIT;
 
-    *r = (struct rig){.shim = SHIM_INIT, .log = -1, .swap_max = -1, .memory_max = -1};
+    *r = (struct rig){.shim = SHIM_INIT, .log = -1, .oom = OOM_NONE};
     assert_int_equal(pipe2(in, O_CLOEXEC), 0);
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
     assert_int_equal(pipe2(err, O_CLOEXEC), 0);
@@ -110,8 +110,7 @@ static void rig_go(struct rig *r)
     struct shim_guest g = {.control = r->far[0],
                            .streams = {r->far[1], r->far[2], r->far[3]},
                            .console_log = r->log,
-                           .swap_max = r->swap_max,
-                           .memory_max = r->memory_max,
+                           .oom = {r->oom[0], r->oom[1], r->oom[2], r->oom[3]},
                            .container = "box",
                            .process = "e\"1"};
     struct err e = ERR_INIT;
@@ -153,14 +152,14 @@ static void rig_done(struct rig *r)
     for (int i = 0; i < 4; i++)
         close_fd(&r->far[i]);
     close_fd(&r->log);
-    close_fd(&r->swap_max);
-    close_fd(&r->memory_max);
+    for (int i = 0; i < OOM_FDS; i++)
+        close_fd(&r->oom[i]);
 }
 
 static void agent_exit(struct rig *r, int status, int signal)
 {
-    json_t *b = json_pack("{s:i, s:i, s:b, s:I}", "status", status, "signal", signal, "oom", r->oom,
-                          "ns", (json_int_t)123456789012);
+    json_t *b = json_pack("{s:i, s:i, s:b, s:I}", "status", status, "signal", signal, "oom",
+                          r->killed, "ns", (json_int_t)123456789012);
     struct err e = ERR_INIT;
 
     assert_int_equal(proto_send(r->control, PROTO_EXIT, 0, b, &e), 0);
@@ -589,31 +588,39 @@ static void expect_file(int fd, const char *text)
     assert_string_equal(got, text);
 }
 
-/* The limits of the host's cgroup after a process ended with this word on the OOM killer. */
-static void limits_after(bool oom, const char *swap, const char *memory)
+/* What is in the host's files after a process ended with this word on the OOM killer. */
+static void host_after(bool killed, const char *stat, const char *victim, const char *swap,
+                       const char *memory)
 {
     struct shim_params p = defaults();
     struct rig r;
 
     rig_spawn(&r, &p);
-    r.swap_max = log_of("");
-    r.memory_max = log_of("");
-    r.oom = oom;
+    for (int i = 0; i < OOM_FDS; i++)
+        r.oom[i] = log_of(i == OOM_STAT ? stat : "");
+    r.killed = killed;
     rig_go(&r);
     agent_close_streams(&r);
     agent_exit(&r, 3, 0);
     assert_int_equal(rig_wait(&r), 3);
-    expect_file(r.swap_max, swap);
-    expect_file(r.memory_max, memory);
+    expect_file(r.oom[OOM_VICTIM], victim);
+    expect_file(r.oom[OOM_SWAP_MAX], swap);
+    expect_file(r.oom[OOM_MEMORY_MAX], memory);
     rig_done(&r);
 }
 
+/* The limit leaves all that the end of the VMM does not free, and half of what it does. */
 static void test_oom(void **state)
 {
+    static const char stat[] = "anon 100000001\nfile 700000\nkernel 30000\nkernel_stack 5\n"
+                               "shmem 2000\nfile_mapped 8\nfile_dirty 400\nfile_writeback 6\n"
+                               "swapcached 9\ninactive_anon 77\n";
+
     (void)state;
     WANT_ROOT();
-    limits_after(true, "0", "8M");
-    limits_after(false, "", "");
+    host_after(true, stat, "1000", "0", "50032406");
+    host_after(false, stat, "", "", "");
+    host_after(true, "anon 100000001\nfile_dirty 400\n", "", "", "");
 }
 
 static void test_lost_vm(void **state)
@@ -1273,11 +1280,8 @@ static void test_abandoned(void **state)
 static void test_killed_before_go(void **state)
 {
     struct shim_params p = defaults();
-    struct shim_guest g = {.streams = {-1, -1, -1},
-                           .console_log = -1,
-                           .swap_max = -1,
-                           .memory_max = -1,
-                           .container = "box"};
+    struct shim_guest g = {
+        .streams = {-1, -1, -1}, .console_log = -1, .oom = OOM_NONE, .container = "box"};
     struct err e = ERR_INIT;
     struct rig r;
 

@@ -145,6 +145,21 @@ MIB=$((1024 * 1024))
     leftovers
 }
 
+@test "a kill for memory is counted on the host, whatever the cgroup holds, and costs the container nothing of its status" {
+    # what is written to the root, on a tmpfs, is memory of the cgroup that nobody can take back; and a VMM that is the last to be killed
+    args sh -c 'dd if=/dev/zero of=/big bs=1M count=30 2>/dev/null; (echo 0 >/proc/self/oom_score_adj; exec tail /dev/zero); echo "tail: $?"; exit 3'
+    edit '.process.oomScoreAdj = -1000 | .linux.resources = {memory: {limit: 67108864, swap: 67108864}}'
+    [ "$(stat -f -c %T "$BUNDLE/rootfs")" = tmpfs ]
+    status=0
+    bh run --keep --bundle "$BUNDLE" c1 >"$WORK/out" 2>"$WORK/err" </dev/null || status=$?
+    cat "$WORK/out" "$WORK/err" "$CGROUP/memory.events" "$CGROUP/memory.max"
+    [ "$status" -eq 3 ]
+    grep -q "tail: 137" "$WORK/out"
+    [ "$(awk '/^oom_kill / {print $2}' "$CGROUP/memory.events")" -eq 1 ]
+    bh delete c1
+    leftovers
+}
+
 # --- systemd ------------------------------------------------------------------------------------------------------------------------
 
 # booted_systemd: as if it ran, where it does not
