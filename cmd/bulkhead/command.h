@@ -49,7 +49,6 @@ enum option_kind {
     OPTION_FLAG,        /* bool * */
     OPTION_STRING,      /* const char ** */
     OPTION_UINT,        /* unsigned * */
-    OPTION_INT64,       /* struct opt_i64 * of lib/spec.h */
     OPTION_LIST,        /* struct option_list * */
     OPTION_VOID,        /* a flag that is accepted and has no meaning here */
     OPTION_VOID_STRING, /* the same with a value */

@@ -7,16 +7,24 @@
 #include <string.h>
 
 struct lists {
-    struct option_list env, caps, gids;
+    struct option_list env, caps, gids, cgroups;
 };
 
 /* What is refused, and what "not given" looks like to clients that always give it: "". */
-static int check(const char *label, const char *apparmor, const char *cgroup, struct err *e)
+static int check(const char *label, const char *apparmor, const struct option_list *cgroups,
+                 struct err *e)
 {
+    const char *cgroup = cgroups->v[0];
+
     if (label && *label)
         return err_set(e, ENOTSUP, "exec --process-label %s: the guest has no SELinux", label);
     if (apparmor && *apparmor && strcmp(apparmor, "unconfined") != 0)
         return err_set(e, ENOTSUP, "exec --apparmor %s: the guest has no AppArmor", apparmor);
+    if (cgroups->n > 1)
+        return err_set(e, EINVAL,
+                       "exec --cgroup %s: --cgroup is given already, and a process is in one "
+                       "cgroup only (give it once)",
+                       cgroups->v[1]);
     if (cgroup && strchr(cgroup, ':'))
         return err_set(e, ENOTSUP,
                        "exec --cgroup %s: the guest has cgroup v2, where a path without a "
@@ -62,7 +70,7 @@ int cmd_exec(int argc, char **argv, const struct globals *g, struct err *e)
          "Unix socket that gets the terminal's master"},
         {"no-new-privs", 0, OPTION_FLAG, &o.no_new_privileges, "set no_new_privs"},
         {"ignore-paused", 0, OPTION_FLAG, &o.ignore_paused, "also in a paused container"},
-        {"cgroup", 0, OPTION_STRING, &o.cgroup, "run it in this cgroup below the container's"},
+        {"cgroup", 0, OPTION_LIST, &l.cgroups, "run it in this cgroup below the container's"},
         {"preserve-fds", 0, OPTION_UINT, &fds, PRESERVE_FDS_HELP},
         {"process-label", 0, OPTION_STRING, &label, "refused: the guest has no SELinux"},
         {"apparmor", 0, OPTION_STRING, &apparmor, "refused: the guest has no AppArmor"},
@@ -72,10 +80,10 @@ int cmd_exec(int argc, char **argv, const struct globals *g, struct err *e)
 
     if (first < 0)
         return first;
-    if (check(label, apparmor, o.cgroup, e) < 0)
+    if (check(label, apparmor, &l.cgroups, e) < 0)
         return -e->code;
-    if (o.cgroup && !*o.cgroup)
-        o.cgroup = NULL;
+    if (l.cgroups.n && *l.cgroups.v[0])
+        o.cgroup = l.cgroups.v[0];
     if (!o.process_file && first + 1 == argc)
         return err_set(e, EINVAL, "bulkhead: \"exec\" requires a command, or --process");
     o.args = (const char *const *)&argv[first + 1];

@@ -3,7 +3,6 @@
  * or two, "--k v" and "--k=v", nothing after the first argument is an option). It keeps no state.
  */
 #include "cmd/bulkhead/command.h"
-#include "lib/spec.h"
 #include "lib/str.h"
 
 #include <errno.h>
@@ -43,7 +42,6 @@ static int set_flag(const struct option *o, const char *value, struct err *e)
 static int set_value(const struct option *o, const char *value, struct err *e)
 {
     uint64_t u;
-    int64_t i;
 
     switch (o->kind) {
     case OPTION_STRING:
@@ -54,12 +52,6 @@ static int set_value(const struct option *o, const char *value, struct err *e)
             return err_set(e, EINVAL, "option --%s must be a whole number, got \"%s\"", o->name,
                            value);
         *(unsigned *)o->out = (unsigned)u;
-        return 0;
-    case OPTION_INT64:
-        if (str_to_i64(value, &i) < 0)
-            return err_set(e, EINVAL, "option --%s must be a whole number, got \"%s\"", o->name,
-                           value);
-        *(struct opt_i64 *)o->out = (struct opt_i64){.set = true, .v = i};
         return 0;
     case OPTION_LIST: {
         struct option_list *l = o->out;

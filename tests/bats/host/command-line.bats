@@ -59,9 +59,17 @@ verbs_with_options() {
 @test "the completion offers every verb, option, container and signal" {
     # shellcheck source=/dev/null
     PATH=$BULKHEAD_BUILD:$PATH source "$CHECKOUT/configs/bash-completion"
+    # cut as bash cuts them: at = and : too, each run of which is a word
     complete_words() {
-        COMP_WORDS=("$BULKHEAD" "$@")
-        COMP_CWORD=$#
+        local word
+        COMP_LINE="$BULKHEAD $*" COMP_WORDS=("$BULKHEAD")
+        for word in "$@"; do
+            [ "$word" ] || COMP_WORDS+=("")
+            while [[ $word =~ ^([=:]+|[^=:]+)(.*)$ ]]; do
+                COMP_WORDS+=("${BASH_REMATCH[1]}") word=${BASH_REMATCH[2]}
+            done
+        done
+        COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
         _bulkhead
         printf '%s\n' "${COMPREPLY[@]}"
     }
@@ -73,9 +81,33 @@ verbs_with_options() {
     [ "$(complete_words --root /tmp st)" = $'start\nstate' ]
     [ "$(complete_words --log-format "")" = $'text\njson' ]
     [ -z "$(complete_words run --bundle "")" ] # a file's name
+    [ -z "$(complete_words run --bundle=/t)" ]
+    [ "$(complete_words --root=/tmp st)" = $'start\nstate' ]
+    [ "$(complete_words --root=/tmp --log=/a:b=c st)" = $'start\nstate' ]
+    [ "$(complete_words --log-format=)" = $'text\njson' ]
+    [ "$(complete_words --log-format=j)" = json ]
+    [ "$(complete_words ps --format=t)" = table ]
     mkdir -p "$ROOT/one" "$ROOT/two"
     [ "$(complete_words --root "$ROOT" delete "")" = $'one\ntwo' ]
+    [ "$(complete_words --root="$ROOT" delete "")" = $'one\ntwo' ]
+    [ "$(complete_words --root="$ROOT" delete tw)" = two ]
     [ "$(complete_words --root "$ROOT" kill --all one SIGKI)" = SIGKILL ]
+    rmdir "$ROOT/one" "$ROOT/two"
+}
+
+@test "the completion in bash itself, where a line is cut at = and :" {
+    # typed STEM: what is on the line after all completions were inserted (M-*)
+    typed() {
+        printf '%s\n' "PS1=; source $CHECKOUT/configs/bash-completion" >"$WORK/keys"
+        printf 'bulkhead %s\e*\001echo \005 >%s/typed\nexit\n' "$1" "$WORK" >>"$WORK/keys"
+        PATH=$BULKHEAD_BUILD:$PATH INPUTRC=/dev/null TERM=dumb script -qec "bash --norc --noprofile -i" /dev/null <"$WORK/keys" >/dev/null
+        sed 's/ *$//' "$WORK/typed"
+    }
+    mkdir -p "$ROOT/one" "$ROOT/two"
+    [ "$(typed "--root=/x st")" = "bulkhead --root=/x start state" ]
+    [ "$(typed "--log-format=j")" = "bulkhead --log-format=json" ]
+    [ "$(typed "--log-format=")" = "bulkhead --log-format=json text" ]
+    [ "$(typed "--root=$ROOT delete ")" = "bulkhead --root=$ROOT delete one two" ]
     rmdir "$ROOT/one" "$ROOT/two"
 }
 
@@ -174,6 +206,8 @@ verbs_with_options() {
     fails_with 255 "no AppArmor"
     run bh exec --cgroup memory:x c1 true
     fails_with 255 "cgroup v2"
+    run bh exec --cgroup a --cgroup b c1 true
+    fails_with 255 "exec --cgroup b: --cgroup is given already"
     run bh exec --apparmor "" --process-label "" --cgroup "" c1 true
     fails_with 255 "container does not exist"
 }
