@@ -69,7 +69,10 @@ static int set(void *arg, const char *key, const char *file, const char *text, s
 
 int cgroup_set(int fd, const struct spec_resources *r, struct err *e)
 {
+    struct spec_resources whole = *r;
+    struct limits_quota now;
     uint64_t used = 0;
+    char cpu_max[64];
 
     if (r->memory.limit.set && r->memory.limit.v > 0 && r->memory.check_before_update) {
         (void)cgroup_field(fd, "memory.current", NULL, &used);
@@ -78,7 +81,9 @@ int cgroup_set(int fd, const struct spec_resources *r, struct err *e)
                            "linux.resources.memory.limit is below what is in use now (%llu bytes)",
                            (unsigned long long)used);
     }
-    return limits_each(r, set, &fd, e);
+    if (cgroup_read(fd, "cpu.max", cpu_max, sizeof(cpu_max)) > 0 && limits_quota_now(cpu_max, &now))
+        limits_keep_quota(&whole, &now);
+    return limits_each(&whole, set, &fd, e);
 }
 
 int cgroup_kill(int fd)

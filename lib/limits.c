@@ -48,13 +48,41 @@ uint64_t limits_io_weight(uint64_t weight)
     return 1 + ((weight - 10) * 9999) / 990;
 }
 
+bool limits_quota_now(const char *text, struct limits_quota *out)
+{
+    char quota[24], period[24], more;
+
+    if (sscanf(text, "%23s %23s %c", quota, period, &more) != 2 ||
+        str_to_u64(period, &out->period) < 0)
+        return false;
+    out->quota = -1;
+    return strcmp(quota, "max") == 0 || str_to_i64(quota, &out->quota) == 0;
+}
+
+void limits_keep_quota(struct spec_resources *r, const struct limits_quota *now)
+{
+    bool quota = r->cpu.quota.set && r->cpu.quota.v;
+    bool period = r->cpu.period.set && r->cpu.period.v;
+
+    if (quota == period)
+        return;
+    if (quota)
+        r->cpu.period = (struct opt_u64){.set = true, .v = now->period};
+    else
+        r->cpu.quota = (struct opt_i64){.set = true, .v = now->quota};
+}
+
 int limits_swap(const struct spec_resources *r, int64_t *out, struct err *e)
 {
     const struct opt_i64 *limit = &r->memory.limit, *swap = &r->memory.swap;
 
     *out = -2;
-    if (!swap->set || swap->v == 0)
+    if (!swap->set || swap->v == 0) {
+        /* memory without a limit means both, as with cgroup v1 (runc) */
+        if (limit->set && limit->v < 0)
+            *out = -1;
         return 0;
+    }
     if (swap->v < 0) {
         *out = -1;
         return 0;
@@ -101,13 +129,16 @@ static void put_quota(struct walk *w, const struct spec_resources *r)
 
 static void put_cpu(struct walk *w, const struct spec_resources *r)
 {
-    if (r->cpu.shares.set && r->cpu.shares.v)
+    bool idle = r->cpu.idle.set && r->cpu.idle.v;
+
+    /* the kernel refuses a weight of what is idle, and forgets the one that it had before */
+    if (r->cpu.idle.set)
+        put_number(w, "cpu.idle", "cpu.idle", r->cpu.idle.v);
+    if (!idle && r->cpu.shares.set && r->cpu.shares.v)
         put_number(w, "cpu.shares", "cpu.weight", (int64_t)limits_cpu_weight(r->cpu.shares.v));
     put_quota(w, r);
     if (r->cpu.burst.set)
         put_number(w, "cpu.burst", "cpu.max.burst", (int64_t)r->cpu.burst.v);
-    if (r->cpu.idle.set)
-        put_number(w, "cpu.idle", "cpu.idle", r->cpu.idle.v);
     if (r->cpu.cpus && *r->cpu.cpus)
         put(w, "cpu.cpus", "cpuset.cpus", r->cpu.cpus);
     if (r->cpu.mems && *r->cpu.mems)
@@ -158,9 +189,11 @@ static void put_hugepages(struct walk *w, const struct spec_resources *r)
     char file[64];
 
     for (size_t i = 0; w->r == 0 && i < r->nhugepages; i++) {
+        uint64_t limit = r->hugepages[i].limit;
+
         if (str_printf(file, sizeof(file), "hugetlb.%s.max", r->hugepages[i].size) < 0)
             w->r = err_set(w->e, EINVAL, "linux.resources.hugepageLimits[%zu].pageSize", i);
-        put_number(w, "hugepageLimits", file, (int64_t)(r->hugepages[i].limit & INT64_MAX));
+        put_number(w, "hugepageLimits", file, limit > INT64_MAX ? INT64_MAX : (int64_t)limit);
     }
 }
 

@@ -22,10 +22,21 @@ typedef int limits_fn(void *arg, const char *key, const char *file, const char *
  */
 int limits_each(const struct spec_resources *r, limits_fn *fn, void *arg, struct err *e) must_check;
 
+/* What cpu.max says: "50000 100000", "max 100000" (quota -1). False when the text is no such thing.
+ */
+struct limits_quota {
+    int64_t quota;
+    uint64_t period;
+};
+bool limits_quota_now(const char *text, struct limits_quota *out) must_check;
+/* A quota given alone keeps the period that is, a period alone the quota (runc): puts it into r. */
+void limits_keep_quota(struct spec_resources *r, const struct limits_quota *now);
+
 /* Conversions from the numbers of cgroup v1, which the OCI speaks. */
 uint64_t limits_cpu_weight(uint64_t shares);
 uint64_t limits_io_weight(uint64_t weight);
-/* memory.swap.max of "memory and swap together": -1 = no limit, -2 = not given. */
+/* memory.swap.max of "memory and swap together": -1 = no limit, -2 = not given. Memory without a
+ * limit is swap without one, unless that is given. */
 int limits_swap(const struct spec_resources *r, int64_t *out, struct err *e) must_check;
 
 #endif

@@ -76,6 +76,13 @@ struct cgroup_vm {
 int cgroup_room(const struct spec_resources *r, const struct cgroup_vm *vm,
                 struct spec_resources *out, struct err *e) must_check;
 
+/*
+ * r for a cgroup that has a quota already (dir, room and all): a quota without a period keeps the
+ * period that it has, a period without a quota the quota, its room taken off. *out borrows as
+ * above.
+ */
+void cgroup_keep_quota(int dir, const struct spec_resources *r, struct spec_resources *out);
+
 /* The quota would slow down the boot: it waits until the guest is up. */
 enum { CGROUP_BEFORE_BOOT = 1, CGROUP_AFTER_BOOT = 2, CGROUP_ANY_TIME = 3 };
 /*

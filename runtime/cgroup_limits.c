@@ -5,6 +5,7 @@
  */
 #include "runtime/cgroup.h"
 
+#include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/limits.h"
 #include "lib/str.h"
@@ -13,6 +14,8 @@
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
+
+#define CPU_MAX_SIZE 64
 
 /* --- room --------------------------------------------------------------------------------------
  */
@@ -60,6 +63,23 @@ int cgroup_room(const struct spec_resources *r, const struct cgroup_vm *vm,
     h.ndevices = 0;
     *out = h;
     return 0;
+}
+
+void cgroup_keep_quota(int dir, const struct spec_resources *r, struct spec_resources *out)
+{
+    cleanup_free char *text = NULL;
+    struct err ignored = ERR_INIT; /* no such controller here: cgroup_limit says so */
+    struct limits_quota now;
+
+    *out = *r;
+    if (io_read_file(dir, "cpu.max", CPU_MAX_SIZE, &text, NULL, &ignored) < 0 ||
+        !limits_quota_now(text, &now))
+        return;
+    if (now.quota > 0) {
+        now.quota -= (int64_t)(now.period / CGROUP_CPU_SHARE & INT64_MAX);
+        now.quota = now.quota < 1 ? 1 : now.quota;
+    }
+    limits_keep_quota(out, &now);
 }
 
 /* --- whose limit -------------------------------------------------------------------------------
@@ -138,6 +158,7 @@ static int no_file(const struct target *t, const char *key, const char *file, co
 {
     int len = (int)strcspn(file, ".");
     bool any = strcmp(text, "max") == 0 || strcmp(text, "0") == 0;
+    char reason[64];
 
     /* a host without accounting of swap says so to all clients, who then ask for any or none */
     if (strcmp(key, "memory.swap") == 0 && any)
@@ -148,11 +169,13 @@ static int no_file(const struct target *t, const char *key, const char *file, co
                        "the container's cgroup has no %s there (bulkhead check names what is "
                        "missing)",
                        key, len, file, file);
-    if (!t->warning->code)
-        err_set(t->warning, ENOTSUP,
+    /* once for each controller, whatever the number of its limits */
+    if (str_printf(reason, sizeof(reason), "has no %.*s controller", len, file) == 0 &&
+        !strstr(t->warning->msg, reason))
+        err_add(t->warning, ENOTSUP,
                 "linux.resources.%s holds in the virtual machine alone: the container's cgroup on "
-                "the host has no %.*s controller",
-                key, len, file);
+                "the host %s",
+                key, reason);
     return 0;
 }
 

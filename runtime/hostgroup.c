@@ -156,40 +156,36 @@ static bool has_quota(const struct spec_resources *r)
     return r->cpu.quota.set || r->cpu.period.set || r->cpu.burst.set;
 }
 
-static int set(const struct spec_resources *limits, const struct state *s, unsigned when,
+static int set(const struct spec_resources *r, const struct state *s, unsigned when,
                struct err *warning, struct err *e)
 {
+    struct spec_resources whole, limits;
     cleanup_fd int fd = -1;
 
-    if (s->cgroup_scope && systemd_scope_update(s->cgroup, limits, e) < 0)
-        return -e->code;
     if (cgroup_open(s->cgroup, &fd, e) < 0)
         return -e->code;
-    return cgroup_limit(fd, limits, when, warning, e);
+    cgroup_keep_quota(fd, r, &whole);
+    if (with_room(&whole, s, &limits, e) < 0)
+        return -e->code;
+    if (s->cgroup_scope && systemd_scope_update(s->cgroup, &limits, e) < 0)
+        return -e->code;
+    return cgroup_limit(fd, &limits, when, warning, e);
 }
 
 int hostgroup_booted(const struct spec_linux *linux_, const struct state *state,
                      struct err *warning, struct err *e)
 {
-    struct spec_resources limits;
-
     if (!state->cgroup_made || !has_quota(&linux_->resources))
         return 0;
-    if (with_room(&linux_->resources, state, &limits, e) < 0)
-        return -e->code;
-    return set(&limits, state, CGROUP_AFTER_BOOT, warning, e);
+    return set(&linux_->resources, state, CGROUP_AFTER_BOOT, warning, e);
 }
 
 int hostgroup_update(const struct spec_resources *r, const struct state *state, struct err *warning,
                      struct err *e)
 {
-    struct spec_resources limits;
-
     if (!state->cgroup_made)
         return check_host_only(r, "it was created without", e);
-    if (with_room(r, state, &limits, e) < 0)
-        return -e->code;
-    return set(&limits, state, CGROUP_ANY_TIME, warning, e);
+    return set(r, state, CGROUP_ANY_TIME, warning, e);
 }
 
 /* The directory of a cgroup that a killed create may have made: only if nobody is in it. */

@@ -78,17 +78,6 @@ static int add_limits(json_t *resources, const char *const *values, struct err *
     return 0;
 }
 
-/* cpu.max of a cgroup takes a quota alone, but no period alone: the quota would be lost. */
-static int check_period(json_t *resources, struct err *e)
-{
-    const json_t *cpu = json_object_get(resources, "cpu");
-
-    if (json_integer_value(json_object_get(cpu, "period")) == 0 ||
-        json_integer_value(json_object_get(cpu, "quota")) != 0)
-        return 0;
-    return err_set(e, EINVAL, "a new CPU period needs its quota (--cpu-quota, -1 = unlimited)");
-}
-
 static int read_file(const char *file, json_t **out, struct err *e)
 {
     return json_load_file_at(AT_FDCWD, strcmp(file, "-") == 0 ? "/dev/stdin" : file, out, e);
@@ -119,8 +108,6 @@ int cmd_update(int argc, char **argv, const struct globals *g, struct err *e)
     else if (read_file(file, &resources, e) < 0)
         return -e->code;
     int r = add_limits(resources, values, e);
-    if (r == 0)
-        r = check_period(resources, e);
     if (r == 0)
         r = container_update(&g->rt, argv[first], resources, &warning, e);
     json_decref(resources);

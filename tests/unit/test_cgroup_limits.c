@@ -182,15 +182,47 @@ static void holds(const char *file, const char *want)
     assert_string_equal(text, want);
 }
 
-static int limit(const char *json, unsigned when, struct err *warning, struct err *e)
+static int limit_more(const char *json, unsigned when, struct err *warning, struct err *e)
 {
     struct spec_resources r = parse(json);
-    int k;
+    int k = cgroup_limit(dir, &r, when, warning, e);
 
-    *warning = *e = (struct err)ERR_INIT;
-    k = cgroup_limit(dir, &r, when, warning, e);
     spec_resources_done(&r);
     return k;
+}
+
+static int limit(const char *json, unsigned when, struct err *warning, struct err *e)
+{
+    *warning = *e = (struct err)ERR_INIT;
+    return limit_more(json, when, warning, e);
+}
+
+/* An update of a quota, in a cgroup whose cpu.max is `now`: what is in it then. */
+static void update_quota(const char *now, const char *json, const char *want)
+{
+    struct spec_resources r = parse(json), whole, h;
+    struct err w = ERR_INIT, e = ERR_INIT;
+
+    assert_int_equal(io_replace_file(dir, "cpu.max", 0600, now, strlen(now), &e), 0);
+    cgroup_keep_quota(dir, &r, &whole);
+    assert_int_equal(cgroup_room(&whole, &vm, &h, &e), 0);
+    assert_int_equal(io_replace_file(dir, "cpu.max", 0600, "", 0, &e), 0);
+    assert_int_equal(cgroup_limit(dir, &h, CGROUP_ANY_TIME, &w, &e), 0);
+    holds("cpu.max", want);
+    spec_resources_done(&r);
+}
+
+/* The quota in the file has the room of its period, a tenth: a new period, another room. */
+static void test_half_a_quota(void **state)
+{
+    (void)state;
+    update_quota("30000 100000\n", "{\"cpu\":{\"period\":50000}}", "25000 50000");
+    update_quota("max 100000\n", "{\"cpu\":{\"period\":50000}}", "max 50000");
+    update_quota("5000 100000\n", "{\"cpu\":{\"period\":50000}}", "5001 50000");
+    update_quota("30000 50000\n", "{\"cpu\":{\"quota\":10000}}", "15000 50000");
+    update_quota("30000 50000\n", "{\"cpu\":{\"quota\":-1}}", "max 50000");
+    update_quota("30000 50000\n", "{\"cpu\":{\"shares\":5}}", "");
+    update_quota("", "{\"cpu\":{\"quota\":10000}}", "20000");
 }
 
 static void test_moments(void **state)
@@ -212,7 +244,7 @@ static void test_moments(void **state)
 
 static void test_missing_controllers(void **state)
 {
-    struct err w, e;
+    struct err w, w_before, e;
 
     (void)state;
     /* the guest keeps it: a warning */
@@ -221,6 +253,18 @@ static void test_missing_controllers(void **state)
     assert_string_equal(w.msg, "linux.resources.cpu.idle holds in the virtual machine alone: the "
                                "container's cgroup on the host has no cpu controller");
     holds("pids.max", "3");
+    /* once for a controller, and whatever was said before */
+    assert_int_equal(unlinkat(dir, "pids.max", 0), 0);
+    assert_int_equal(unlinkat(dir, "cpu.weight", 0), 0);
+    err_add(&w, EIO, "something else");
+    w_before = w;
+    assert_int_equal(limit_more("{\"cpu\":{\"idle\":0,\"shares\":5},\"pids\":{\"limit\":3}}",
+                                CGROUP_ANY_TIME, &w, &e),
+                     0);
+    assert_true(strncmp(w.msg, w_before.msg, strlen(w_before.msg)) == 0);
+    assert_string_equal(w.msg + strlen(w_before.msg),
+                        "; linux.resources.pids.limit holds in the virtual machine alone: the "
+                        "container's cgroup on the host has no pids controller");
     /* only the host can */
     assert_int_equal(limit("{\"cpu\":{\"mems\":\"0\"}}", CGROUP_ANY_TIME, &w, &e), -ENOTSUP);
     assert_int_equal(limit("{\"blockIO\":{\"weight\":10}}", CGROUP_ANY_TIME, &w, &e), -ENOTSUP);
@@ -266,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_guest),
         cmocka_unit_test_setup_teardown(test_moments, with_files, without_files),
         cmocka_unit_test_setup_teardown(test_missing_controllers, with_files, without_files),
+        cmocka_unit_test_setup_teardown(test_half_a_quota, with_files, without_files),
         cmocka_unit_test_setup_teardown(test_which_file, with_files, without_files),
     };
 

@@ -220,7 +220,7 @@ verbs_with_options() {
 memory 12x --memory must be a size
 memory-swap big --memory-swap must be a size
 pids-limit many --pids-limit must be a whole number
-cpu-period 50000 a new CPU period needs its quota
+cpu-period 50000 container does not exist
 cpu-idle 2 resources.cpu.idle must be 0 or 1
 blkio-weight 5 resources.blockIO.weight must be between 10 and 1000
 kernel-memory 1M resources.memory.kernel

@@ -143,6 +143,14 @@ memory.low=33554432 memory.swap.max=33554432 pids.max=10 cpu.weight=20 " # cpuse
     bh update --cpu-period 50000 --cpu-quota 25000 c1
     bh update --cpu-burst 5000 c1
     is "$(limits cpu.max cpu.max.burst)" "cpu.max=25000 50000 cpu.max.burst=5000 "
+    bh update --cpu-burst 0 c1
+    bh update --cpu-period 40000 c1
+    is "$(limits cpu.max)" "cpu.max=25000 40000 " # a period keeps the quota, a quota the period
+    bh update --cpu-quota 20000 c1
+    is "$(limits cpu.max)" "cpu.max=20000 40000 "
+    bh update --cpu-period 50000 --cpu-idle 1 --cpu-share 256 c1
+    bh update --cpu-idle 0 --cpu-share 1024 c1
+    is "$(limits cpu.idle cpu.weight)" "cpu.idle=0 cpu.weight=39 "
     bh update --cpu-quota -1 --pids-limit -1 --cpu-idle 1 c1
     is "$(limits cpu.max pids.max cpu.idle)" "cpu.max=max 50000 pids.max=max cpu.idle=1 "
     is "$(limits memory.max)" "memory.max=67108864 " # what is not given stays
