@@ -12,6 +12,7 @@ make_store() {
         printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime_supports_json = ["bulkhead"]\n'
         [ $# -eq 0 ] || printf '%s\n' "$@"
     } >"$CONTAINERS_CONF"
+    cgroup_tree >"$DIR/cgroups"
     busybox_tree "$DIR/tree"
     tar -C "$DIR/tree" -cf "$DIR/busybox.tar" .
     pm import "$DIR/busybox.tar" localhost/busybox >/dev/null
@@ -50,9 +51,25 @@ wait_log() {
     until pm logs "$1" 2>&1 | grep -q -- "$2"; do sleep 0.2; done
 }
 
+# All cgroups, but for the parent that podman makes for good, and its monitors' place in there.
+cgroup_tree() {
+    find /sys/fs/cgroup -type d ! -path '*/libpod_parent' ! -path '*/libpod_parent/conmon' 2>/dev/null | sort
+}
+
+# store_left: no cgroup that was not there before, no mount in the store but the store's own
+store_left() {
+    local found
+    found=$(
+        cgroup_tree | comm -13 "$DIR/cgroups" - | sed 's/^/cgroup: /'
+        awk -v dir="$DIR/" -v own="$DIR/root/overlay" 'index($2, dir) == 1 && $2 != own {print "mount: " $2}' /proc/self/mounts
+    )
+    [ -z "$found" ] || { printf 'left behind:\n%s\n' "$found"; return 1; }
+}
+
 # nothing_left: podman knows no container, and nothing of ours is there. What podman does after a container's end in a process
 # of its own has then been done.
 nothing_left() {
     [ -z "$(pm ps -aq)" ] || { pm ps -a; return 1; }
+    store_left
     leftovers
 }

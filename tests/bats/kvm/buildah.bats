@@ -34,6 +34,7 @@ ba_run() {
 
 nothing_left() {
     [ -z "$(ba containers -q)" ] || { ba containers; return 1; }
+    store_left
     leftovers
 }
 

@@ -72,11 +72,12 @@ wait_task() {
 # Nothing of Bulkhead's, of the task, of the shim, of the snapshot.
 nothing_left() {
     local found
+    # a shim ends a moment after containerd has answered
+    while pgrep -f "containerd-shim-runc-v2.*$DIR" >/dev/null; do sleep 0.1; done
     found=$(
         ct task ls -q
         ct container ls -q
         ct snapshot ls | grep Active
-        pgrep -af "containerd-shim-runc-v2.*$DIR"
         find "$DIR"/run/io.containerd.runtime.v2.task/*/ -mindepth 1 -maxdepth 1
         find /sys/fs/cgroup/default -mindepth 1 -type d
         grep "$DIR" /proc/self/mounts

@@ -137,6 +137,9 @@ END
     says "A /tmp/in"
     [[ $output != *"/dir/"* && $output != *"/volume/"* && $output != *"/dev/"* ]]
     pm commit -q c1 localhost/committed
+    image=$(pm image mount localhost/committed)
+    [ "$(cat "$image/tmp/in")" = copied ]
+    pm image umount localhost/committed
     pm rmi localhost/committed
 
     # health, top, stats
