@@ -107,6 +107,11 @@ int client_stream(const char *dir, const char *id, const char *process, int stre
     return r < 0 ? r : take_fd(&fd);
 }
 
+json_t *client_target(const char *id, const char *process)
+{
+    return json_pack("{s:s, s:s}", "id", id, "process", process);
+}
+
 int client_control(const char *dir, enum control_op op, struct control_reply *reply_out,
                    struct err *e)
 {

@@ -26,6 +26,8 @@ int client_connect(const char *dir, int timeout_ms, struct err *e) must_check;
  */
 int client_call(const char *dir, uint16_t type, json_t *body_taken, int timeout_ms,
                 json_t **reply_out, struct err *e) must_check;
+/* The body of a request about one process of a container; "" is its init. */
+json_t *client_target(const char *id, const char *process);
 /* One request to the VMM. reply_out may be NULL. */
 int client_control(const char *dir, enum control_op op, struct control_reply *reply_out,
                    struct err *e) must_check;

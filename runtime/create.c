@@ -262,9 +262,8 @@ static int make_guest_side(struct creation *c, json_t *body_taken, struct err *e
     if (proto_call(c->control, PROTO_CONTAINER_CREATE, body_taken, left_ms(c->end), NULL, e) < 0)
         return -e->code;
     c->state.phase[PHASE_CREATED] = monotonic_ns();
-    if (proto_call(c->control, PROTO_PROCESS_ATTACH,
-                   json_pack("{s:s, s:s}", "id", c->id, "process", ""), left_ms(c->end), NULL,
-                   e) < 0)
+    if (proto_call(c->control, PROTO_PROCESS_ATTACH, client_target(c->id, ""), left_ms(c->end),
+                   NULL, e) < 0)
         return -e->code;
     for (int i = 0; i < (c->spec->process.terminal ? 1 : 3); i++) {
         c->streams[i] = client_stream(c->store.path, c->id, "", i, left_ms(c->end), e);

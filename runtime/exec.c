@@ -297,13 +297,7 @@ static int enter(struct execution *x, const char *id, struct err *warning, struc
     return r;
 }
 
-/* --- the guest
- * -------------------------------------------------------------------------------------- */
-
-static json_t *target(const struct execution *x)
-{
-    return json_pack("{s:s, s:s}", "id", x->state.id, "process", x->id);
-}
+/* --- the guest -------------------------------------------------------------------------------- */
 
 static int make_in_guest(struct execution *x, struct err *e)
 {
@@ -319,7 +313,8 @@ static int make_in_guest(struct execution *x, struct err *e)
         return -e->code;
     }
     if (proto_call(x->control, PROTO_PROCESS_CREATE, body, left_ms(x->end), NULL, e) < 0 ||
-        proto_call(x->control, PROTO_PROCESS_ATTACH, target(x), left_ms(x->end), NULL, e) < 0)
+        proto_call(x->control, PROTO_PROCESS_ATTACH, client_target(x->state.id, x->id),
+                   left_ms(x->end), NULL, e) < 0)
         return -e->code;
     for (int i = 0; i < (x->parsed.terminal ? 1 : 3); i++) {
         x->streams[i] = client_stream(x->store.path, x->state.id, x->id, i, left_ms(x->end), e);
@@ -351,7 +346,8 @@ static int run(struct execution *x, struct err *e)
         return sandbox_explain(&x->store, &x->state.vmm, e);
     if (hand_over(x, e) < 0)
         return -e->code;
-    if (client_call(x->store.path, PROTO_PROCESS_START, target(x), left_ms(x->end), NULL, e) < 0)
+    if (client_call(x->store.path, PROTO_PROCESS_START, client_target(x->state.id, x->id),
+                    left_ms(x->end), NULL, e) < 0)
         return sandbox_explain(&x->store, &x->state.vmm, e);
     return shim_write_pid(&x->shim, x->o->pid_file, e);
 }

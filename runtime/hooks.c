@@ -323,8 +323,8 @@ static int run_one(const struct spec_hook *h, const char *cwd, int state, pid_t 
     return r;
 }
 
-static int run_all(const struct spec_hooks *h, enum spec_hook_kind kind, pid_t inside,
-                   const char *cwd, const char *state_json, struct err *e)
+int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, pid_t inside, const char *cwd,
+              const char *state_json, struct err *e)
 {
     for (size_t i = 0; i < h->count[kind]; i++) {
         cleanup_fd int state = -1;
@@ -338,18 +338,6 @@ static int run_all(const struct spec_hooks *h, enum spec_hook_kind kind, pid_t i
     return 0;
 }
 
-int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, const char *cwd,
-              const char *state_json, struct err *e)
-{
-    return run_all(h, kind, 0, cwd, state_json, e);
-}
-
-int hooks_run_inside(const struct spec_hooks *h, pid_t pid, const char *cwd, const char *state_json,
-                     struct err *e)
-{
-    return run_all(h, HOOK_CREATE_CONTAINER, pid, cwd, state_json, e);
-}
-
 int hooks_run_for(const struct spec_hooks *h, enum spec_hook_kind kind, const struct state *state,
                   enum status status, struct err *e)
 {
@@ -359,6 +347,6 @@ int hooks_run_for(const struct spec_hooks *h, enum spec_hook_kind kind, const st
     cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 
     json_decref(j);
-    return text ? run_all(h, kind, inside, cwd, text, e)
+    return text ? hooks_run(h, kind, inside, cwd, text, e)
                 : err_set(e, ENOMEM, "hooks: out of memory");
 }

@@ -8,19 +8,15 @@
 /*
  * Runs all hooks of one kind in order, each with only its own env, cwd = `cwd`, `state_json` on
  * stdin, its timeout obeyed. The first failure (not startable, non-zero status, timeout) stops and
- * is returned with the hook's path, reason and the tail of its stderr.
+ * is returned with the hook's path, reason and the tail of its stderr. inside, if not 0: a process
+ * in whose network namespace they run, with a mount namespace of their own, where what they mount
+ * is theirs alone.
  */
-int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, const char *cwd,
+int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, pid_t inside, const char *cwd,
               const char *state_json, struct err *e) must_check;
-/* The same with what `state` says; cwd is its bundle, or / when that has gone. */
+/* The same with what `state` says: cwd is its bundle, or / when that has gone; createContainer's
+ * run inside the shim's namespaces. */
 int hooks_run_for(const struct spec_hooks *h, enum spec_hook_kind kind, const struct state *state,
                   enum status status, struct err *e) must_check;
-
-/*
- * Runs the createContainer hooks: the same, but in a mount namespace of their own, where what they
- * mount is theirs alone, and in the network namespace of the process `pid`.
- */
-int hooks_run_inside(const struct spec_hooks *h, pid_t pid, const char *cwd, const char *state_json,
-                     struct err *e) must_check;
 
 #endif

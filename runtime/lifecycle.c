@@ -59,11 +59,6 @@ int container_load(const struct runtime *rt, const char *id, struct store *store
     return r;
 }
 
-static json_t *target(const char *id)
-{
-    return json_pack("{s:s, s:s}", "id", id, "process", "");
-}
-
 /* --- start ------------------------------------------------------------------------------------ */
 
 static int check_startable(const struct state *state, struct err *e)
@@ -89,8 +84,8 @@ static int start(const struct store *store, struct state *state, struct err *e)
 
     if (r < 0)
         return r;
-    r = client_call(store->path, PROTO_PROCESS_START, target(state->id), CLIENT_TIMEOUT_MS, NULL,
-                    e);
+    r = client_call(store->path, PROTO_PROCESS_START, client_target(state->id, ""),
+                    CLIENT_TIMEOUT_MS, NULL, e);
     /* the agent's own "no" is the reason; else the VM may be gone */
     if (r < 0)
         return sandbox_explain(store, &state->vmm, e);

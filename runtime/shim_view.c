@@ -12,7 +12,9 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -110,6 +112,7 @@ int shim_view_mount(const struct shim *s, int server_pidfd, const struct share_v
         return err_errno(e, "fork");
     if (pid == 0) {
         struct err reason = ERR_INIT;
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* it holds the lock of a create that may be killed */
         int r = mount_all(s, server_pidfd, views, n, &reason);
         _exit(r == 0 ? 0 : write(out, &reason, sizeof reason) == sizeof reason ? 1 : 2);
     }

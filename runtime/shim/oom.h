@@ -19,8 +19,8 @@ enum oom_fd {
 
 /*
  * Makes the kernel count an OOM kill in the memory.events of the container's cgroup, where
- * containerd looks (its "oom" event). To be called when the container is over: it costs the VM its life,
- * and no other process. Where a file is missing nothing is done.
+ * containerd looks (its "oom" event). To be called when the container is over: it costs the VM its
+ * life, and no other process. Where a file is missing nothing is done.
  */
 void oom_report(const int fds[OOM_FDS]);
 

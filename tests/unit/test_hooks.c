@@ -40,7 +40,7 @@ static int run_scripts(const char *const *scripts, int timeout, struct err *e)
     }
     h.list[HOOK_PRESTART] = list;
     h.count[HOOK_PRESTART] = n;
-    return hooks_run(&h, HOOK_PRESTART, dir, "{\"id\":\"c1\"}", e);
+    return hooks_run(&h, HOOK_PRESTART, 0, dir, "{\"id\":\"c1\"}", e);
 }
 
 static int run(const char *script, int timeout, struct err *e)
@@ -86,10 +86,10 @@ static void test_own_env(void **state)
     struct err e = ERR_INIT;
 
     (void)state;
-    assert_int_equal(hooks_run(&h, HOOK_POSTSTOP, "/", "{}", &e), 0);
-    assert_int_equal(hooks_run(&h, HOOK_POSTSTART, "/", "{}", &e), 0); /* none of that kind */
+    assert_int_equal(hooks_run(&h, HOOK_POSTSTOP, 0, "/", "{}", &e), 0);
+    assert_int_equal(hooks_run(&h, HOOK_POSTSTART, 0, "/", "{}", &e), 0); /* none of that kind */
     env[1][2] = '3';
-    assert_int_equal(hooks_run(&h, HOOK_POSTSTOP, "/", "{}", &e), -ECANCELED);
+    assert_int_equal(hooks_run(&h, HOOK_POSTSTOP, 0, "/", "{}", &e), -ECANCELED);
 }
 
 /* No descriptor of ours but the three, even one without CLOEXEC; signals as at boot. */
@@ -154,7 +154,7 @@ static void test_inside(void **state)
     /* its output is only seen when it fails, so it goes to a file */
     snprintf(script, sizeof(script), "exec >%s/said; %s", dir, args[2]);
     args[2] = script;
-    if (hooks_run_inside(&h, pid, dir, "{}", &e) < 0)
+    if (hooks_run(&h, HOOK_CREATE_CONTAINER, pid, dir, "{}", &e) < 0)
         fail_msg("%s", e.msg);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
@@ -165,13 +165,8 @@ static void test_inside(void **state)
     assert_null(strstr(mounts, mine));
     free(mounts);
     unlink(path);
-    assert_int_equal(hooks_run_inside(&h, pid, dir, "{}", &e), -ENOENT);
+    assert_int_equal(hooks_run(&h, HOOK_CREATE_CONTAINER, pid, dir, "{}", &e), -ENOENT);
     assert_non_null(strstr(e.msg, "cannot enter the container's namespaces"));
-    /* the others are not run by it */
-    h.list[HOOK_PRESTART] = &one;
-    h.count[HOOK_PRESTART] = 1;
-    h.count[HOOK_CREATE_CONTAINER] = 0;
-    assert_int_equal(hooks_run_inside(&h, pid, dir, "{}", &e), 0);
 }
 
 static void test_large_state(void **state)
@@ -186,7 +181,7 @@ static void test_large_state(void **state)
     memset(text, 'x', len);
     text[len] = 0;
     /* larger than a pipe and never read: neither blocks nor raises SIGPIPE */
-    assert_int_equal(hooks_run(&h, HOOK_PRESTART, "/", text, &e), 0);
+    assert_int_equal(hooks_run(&h, HOOK_PRESTART, 0, "/", text, &e), 0);
     free(text);
 }
 
@@ -239,13 +234,13 @@ static void test_not_startable(void **state)
     struct err e = ERR_INIT;
 
     (void)state;
-    assert_int_equal(hooks_run(&h, HOOK_CREATE_RUNTIME, "/", "{}", &e), -ENOENT);
+    assert_int_equal(hooks_run(&h, HOOK_CREATE_RUNTIME, 0, "/", "{}", &e), -ENOENT);
     assert_string_equal(e.msg, "createRuntime hook /nonexistent/hook: cannot be run: No such file "
                                "or directory");
     one.path = (char[]){"/etc/passwd"};
-    assert_int_equal(hooks_run(&h, HOOK_CREATE_RUNTIME, "/", "{}", &e), -EACCES);
+    assert_int_equal(hooks_run(&h, HOOK_CREATE_RUNTIME, 0, "/", "{}", &e), -EACCES);
     one.path = (char[]){"/bin/true"};
-    assert_int_equal(hooks_run(&h, HOOK_CREATE_RUNTIME, "/nonexistent", "{}", &e), -ENOENT);
+    assert_int_equal(hooks_run(&h, HOOK_CREATE_RUNTIME, 0, "/nonexistent", "{}", &e), -ENOENT);
     assert_string_equal(e.msg, "createRuntime hook /bin/true: cannot enter /nonexistent: No such "
                                "file or directory");
 }
