@@ -30,22 +30,21 @@ static void put_number(struct walk *w, const char *key, const char *file, int64_
     put(w, key, file, v < 0 ? "max" : text);
 }
 
-uint64_t limits_cpu_weight(uint64_t shares)
+/* From [low, high] to cgroup v2's [1, 10000]. */
+static uint64_t weight(uint64_t v, uint64_t low, uint64_t high)
 {
-    if (shares < 2)
-        shares = 2;
-    if (shares > 262144)
-        shares = 262144;
-    return 1 + ((shares - 2) * 9999) / 262142;
+    v = v < low ? low : v > high ? high : v;
+    return 1 + (v - low) * 9999 / (high - low);
 }
 
-uint64_t limits_io_weight(uint64_t weight)
+uint64_t limits_cpu_weight(uint64_t shares)
 {
-    if (weight < 10)
-        weight = 10;
-    if (weight > 1000)
-        weight = 1000;
-    return 1 + ((weight - 10) * 9999) / 990;
+    return weight(shares, 2, 262144);
+}
+
+uint64_t limits_io_weight(uint64_t blkio)
+{
+    return weight(blkio, 10, 1000);
 }
 
 bool limits_quota_now(const char *text, struct limits_quota *out)

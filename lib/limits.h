@@ -34,7 +34,7 @@ void limits_keep_quota(struct spec_resources *r, const struct limits_quota *now)
 
 /* Conversions from the numbers of cgroup v1, which the OCI speaks. */
 uint64_t limits_cpu_weight(uint64_t shares);
-uint64_t limits_io_weight(uint64_t weight);
+uint64_t limits_io_weight(uint64_t blkio);
 /* memory.swap.max of "memory and swap together": -1 = no limit, -2 = not given. Memory without a
  * limit is swap without one, unless that is given. */
 int limits_swap(const struct spec_resources *r, int64_t *out, struct err *e) must_check;

@@ -352,3 +352,13 @@ int cgroup_destroy(const char *path, struct err *e)
     remove_default_parent(path, root);
     return 0;
 }
+
+void cgroup_remove_empty(const char *path)
+{
+    struct err ignored = ERR_INIT;
+    const char *below = path + strspn(path, "/");
+    cleanup_fd int root = open_root(&ignored);
+
+    if (root >= 0 && *below && unlinkat(root, below, AT_REMOVEDIR) == 0)
+        remove_default_parent(path, root);
+}

@@ -6,15 +6,12 @@
 #include "runtime/hostgroup.h"
 
 #include "lib/cleanup.h"
-#include "lib/str.h"
 #include "runtime/cgroup.h"
 #include "runtime/systemd.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* The slice and prefix of a container that names none, as other runtimes have it. */
@@ -188,17 +185,6 @@ int hostgroup_update(const struct spec_resources *r, const struct state *state, 
     return set(r, state, CGROUP_ANY_TIME, warning, e);
 }
 
-/* The directory of a cgroup that a killed create may have made: only if nobody is in it. */
-static void remove_unmade(const char *path)
-{
-    static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
-    char dir[PATH_MAX];
-
-    for (size_t i = 0; i < ARRAY_SIZE(mounts); i++)
-        if (str_printf(dir, sizeof dir, "%s/%s", mounts[i], path) == 0)
-            (void)rmdir(dir);
-}
-
 int hostgroup_remove(const struct state *state, struct err *e)
 {
     struct err ignored = ERR_INIT;
@@ -206,7 +192,7 @@ int hostgroup_remove(const struct state *state, struct err *e)
     if (!state->cgroup)
         return 0;
     if (!state->cgroup_made) {
-        remove_unmade(state->cgroup);
+        cgroup_remove_empty(state->cgroup); /* a killed create may have made it */
         return 0;
     }
     if (state->cgroup_scope) {

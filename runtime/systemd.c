@@ -281,17 +281,24 @@ bool systemd_runs(void)
     return lstat("/run/systemd/system", &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* Up to the message of a call that makes a job, for its arguments. */
+static int begin_job(struct talk *t, const char *path, const char *method, sd_bus_message **m,
+                     struct err *e)
+{
+    int r = talk_begin(t, path, e);
+
+    if (r == 0)
+        r = watch_jobs(t, e);
+    return r == 0 ? new_call(t, method, m, e) : r;
+}
+
 int systemd_scope_start(const char *path, const char *description, pid_t pid,
                         const struct spec_resources *limits, struct err *e)
 {
     struct talk t = {.bus = NULL};
     sd_bus_message *m = NULL;
-    int r = talk_begin(&t, path, e);
+    int r = begin_job(&t, path, "StartTransientUnit", &m, e);
 
-    if (r == 0)
-        r = watch_jobs(&t, e);
-    if (r == 0)
-        r = new_call(&t, "StartTransientUnit", &m, e);
     if (r == 0) {
         r = start_message(&t, description, pid, limits, m, e);
         if (r < 0)
@@ -335,12 +342,8 @@ int systemd_scope_stop(const char *path, struct err *e)
 {
     struct talk t = {.bus = NULL};
     sd_bus_message *m = NULL;
-    int r = talk_begin(&t, path, e);
+    int r = begin_job(&t, path, "StopUnit", &m, e);
 
-    if (r == 0)
-        r = watch_jobs(&t, e);
-    if (r == 0)
-        r = new_call(&t, "StopUnit", &m, e);
     if (r == 0) {
         (void)t.f.sd_bus_message_append(m, "ss", t.scope, "replace");
         r = run_job(&t, m, "stop", e);

@@ -68,10 +68,10 @@ nothing_left() {
     cat >"$WORK/context/Containerfile" <<'END'
 FROM localhost/busybox
 ENV NAME=value
-RUN mkdir /work && chown 1234 /work
-COPY file /work/file
+RUN mkdir /built && chown 1234 /built
+COPY file /built/file
 USER 1234
-WORKDIR /work
+WORKDIR /built
 RUN echo "$NAME $(id -u) $(cat file)" >out && uname -r >kernel
 END
     run ba bud --runtime "$BULKHEAD" --isolation oci --network=none --pull-never --layers -t localhost/built "$WORK/context"
@@ -79,9 +79,9 @@ END
     [ "$status" -eq 0 ]
     c=$(ba from --pull-never localhost/built)
     root=$(ba mount "$c")
-    [ "$(cat "$root/work/out")" = "value 1234 of-the-context" ]
-    [ "$(stat -c %u "$root/work/out")" = 1234 ]
-    [ "$(cat "$root/work/kernel")" != "$(uname -r)" ]
+    [ "$(cat "$root/built/out")" = "value 1234 of-the-context" ]
+    [ "$(stat -c %u "$root/built/out")" = 1234 ]
+    [ "$(cat "$root/built/kernel")" != "$(uname -r)" ]
     ba umount "$c"
     ba rm "$c"
     echo "RUN exit 9" >>"$WORK/context/Containerfile"
