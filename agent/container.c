@@ -40,18 +40,11 @@ uint64_t container_oom_kills(struct container *c)
     return n;
 }
 
-/* memory.events changed: whoever asked for events hears of OOM kills. */
-static void on_oom(struct loop_source *s, uint32_t events)
+/* Whoever asked for events hears of OOM kills that are new. */
+static void tell_oom(struct container *c)
 {
-    struct container *c = s->arg;
     uint64_t n = container_oom_kills(c);
-    char buf[512];
 
-    (void)events;
-    if (lseek(s->fd, 0, SEEK_SET) < 0 || read(s->fd, buf, sizeof(buf)) <= 0) {
-        loop_del(&c->agent->loop, s);
-        return;
-    }
     if (n > c->oom_kills) {
         for (struct conn *conn = c->agent->conns; conn; conn = conn->next) {
             if (conn->events_of == c && !conn->closed)
@@ -59,6 +52,19 @@ static void on_oom(struct loop_source *s, uint32_t events)
         }
     }
     c->oom_kills = n;
+}
+
+/* memory.events changed. */
+static void on_oom(struct loop_source *s, uint32_t events)
+{
+    struct container *c = s->arg;
+    char buf[512];
+
+    (void)events;
+    if (lseek(s->fd, 0, SEEK_SET) < 0 || read(s->fd, buf, sizeof(buf)) <= 0)
+        loop_del(&c->agent->loop, s);
+    else
+        tell_oom(c);
 }
 
 /* cgroup.events changed: frozen, thawed, or the last process is gone (which the sweep looks at). */
@@ -240,6 +246,7 @@ void container_stopped(struct container *c)
         (void)cgroup_kill(c->cgroup_fd); /* what shared the guest's pid namespace, and late execs */
     err_set(&e, ESRCH, "container not running");
     reply_error(&c->freeze_reply, &e);
+    tell_oom(c); /* the kernel tells of a change of memory.events up to 10 ms late */
     for (struct conn *conn = c->agent->conns; conn; conn = conn->next) {
         if (conn->events_of == c)
             conn_close(conn);

@@ -133,3 +133,12 @@ int process_kill(const struct process *p, const char *what, struct err *e)
                        KILL_WAIT_MS / 1000);
     return 0;
 }
+
+void process_spare(pid_t pid)
+{
+    struct err ignored = ERR_INIT;
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+    (void)!io_write_file(AT_FDCWD, path, "-1000", &ignored);
+}

@@ -33,4 +33,8 @@ int process_wait(int pidfd, int timeout_ms, int *status_out);
 /* SIGKILL, and waits for the end. A process that is gone is success. */
 int process_kill(const struct process *p, const char *what, struct err *e) must_check;
 
+/* The host's OOM killer is to take others: for what a container's end needs and what is small. No
+ * more than a wish where we may not. */
+void process_spare(pid_t pid);
+
 #endif

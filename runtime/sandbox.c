@@ -327,6 +327,7 @@ int sandbox_start(const struct config *c, const struct sandbox_files *files,
     if (r == 0) {
         state->vmm = sb.vmm.process;
         state->fs = sb.fs.process;
+        process_spare(state->fs.pid); /* it ends when the VMM does, which is what is large */
         r = store_save(store, state, e);
     }
     if (r == 0)

@@ -10,6 +10,7 @@
 #include "lib/io.h"
 #include "lib/path.h"
 #include "runtime/console.h"
+#include "runtime/process.h"
 #include "runtime/shim/handover.h"
 #include "runtime/shim_child.h"
 
@@ -160,6 +161,7 @@ static int clone_child(const struct shim_params *p, struct prepared *pre, struct
         return -e->code;
     s->pid = (pid_t)pid;
     s->pidfd = pidfd;
+    process_spare(s->pid); /* it has a status to return, see shim/oom.c */
     return 0;
 }
 

@@ -3,10 +3,12 @@
  * it. Only the host's own OOM killer writes the host's memory.events, so it gets a victim: the VMM,
  * whose container has ended and has all that it wrote on the host.
  *
- * No other process may be hit: this one still has a status to return. So the VMM is made the first
- * that the kernel chooses, and the cgroup's limit goes to where there is room again without it:
- * what cannot be taken back at once (the kernel's memory, files on a tmpfs, pages not yet written)
- * stays, and so does half of the processes' own memory, nearly all of which is the VM's.
+ * No other process may be hit: this one still has a status to return. So shim and file server are
+ * spared (process_spare), for the kernel looks for a second victim when the first takes over a
+ * second to go; the VMM is made the first that the kernel chooses, and the cgroup's limit goes to
+ * where there is room again without it: what cannot be taken back at once (the kernel's memory,
+ * files on a tmpfs, pages not yet written) stays, and so does half of the processes' own memory,
+ * nearly all of which is the VM's.
  */
 #include "runtime/shim/oom.h"
 

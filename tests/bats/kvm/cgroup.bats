@@ -56,6 +56,10 @@ MIB=$((1024 * 1024))
     edit '.mounts += [{destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["ro"]}]'
     args sleep 1000
     create_container c1
+    # the host's OOM killer takes the VM, never who has its status to return
+    [ "$(cat "/proc/$(pid_of shim c1)/oom_score_adj")" -eq -1000 ]
+    [ "$(cat "/proc/$(pid_of fs c1)/oom_score_adj")" -eq -1000 ]
+    [ "$(cat "/proc/$(pid_of vmm c1)/oom_score_adj")" -gt -1000 ]
     # the VM's 256 MiB, 64 of room, 2 for its tables, twice the limit for files
     holds memory.max $(((256 + 64 + 2 + 128) * MIB))
     holds memory.low $((65 * MIB))
@@ -136,6 +140,7 @@ MIB=$((1024 * 1024))
     edit '.linux.resources = {memory: {limit: 33554432, swap: 33554432}}'
     status=0
     bh run --keep --bundle "$BUNDLE" c1 >"$WORK/out" 2>"$WORK/err" </dev/null || status=$?
+    cat "$CGROUP/memory.events"
     [ "$status" -eq 137 ]
     grep -q "tail: 137" "$WORK/out"
     # the host killed nothing until the container was over, and then the VM once, for clients to see
