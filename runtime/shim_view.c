@@ -7,17 +7,15 @@
 
 #include "lib/cleanup.h"
 #include "lib/path.h"
+#include "runtime/aside.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* An empty tmpfs that is not attached yet; -errno. */
@@ -66,63 +64,51 @@ static int enter(int pidfd, const char *whose, struct err *e)
     return root < 0 ? err_errno(e, "open the root of %s", whose) : root;
 }
 
+struct view {
+    const struct shim *shim;
+    int server_pidfd;
+    const struct share_view *parts;
+    size_t n;
+};
+
 /* In the child, which leaves freeing and closing to its end. */
-static int mount_all(const struct shim *s, int server_pidfd, const struct share_view *views,
-                     size_t n, struct err *e)
+static int mount_all(const void *arg, int *none, struct err *e)
 {
     struct mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
-    int *trees = calloc(n, sizeof *trees);
-    int root = enter(server_pidfd, "bulkhead-fs", e);
+    const struct view *v = arg;
+    int *trees = calloc(v->n, sizeof *trees);
+    int root = enter(v->server_pidfd, "bulkhead-fs", e);
 
+    (void)none;
     if (!trees)
         return err_set(e, ENOMEM, "out of memory");
     if (root < 0)
         return root;
-    for (size_t i = 0; i < n; i++) {
-        trees[i] = views[i].tree ? clone_tree(root, views[i].tree, e) : empty_tree(e);
+    for (size_t i = 0; i < v->n; i++) {
+        trees[i] = v->parts[i].tree ? clone_tree(root, v->parts[i].tree, e) : empty_tree(e);
         if (trees[i] < 0)
             return trees[i];
     }
-    root = enter(s->pidfd, "bulkhead-shim", e);
+    root = enter(v->shim->pidfd, "bulkhead-shim", e);
     if (root < 0)
         return root;
-    for (size_t i = 0; i < n; i++)
-        if (attach(root, trees[i], views[i].destination, e) < 0)
-            return err_wrap(e, "mount on %s", views[i].destination);
+    for (size_t i = 0; i < v->n; i++)
+        if (attach(root, trees[i], v->parts[i].destination, e) < 0)
+            return err_wrap(e, "mount on %s", v->parts[i].destination);
     /* now the mount points inside of the empty ones are made */
-    for (size_t i = 0; i < n; i++)
-        if (!views[i].tree &&
+    for (size_t i = 0; i < v->n; i++)
+        if (!v->parts[i].tree &&
             syscall(SYS_mount_setattr, trees[i], "", AT_EMPTY_PATH, &readonly, sizeof readonly) < 0)
-            return err_errno(e, "make %s read-only", views[i].destination);
+            return err_errno(e, "make %s read-only", v->parts[i].destination);
     return 0;
 }
 
 int shim_view_mount(const struct shim *s, int server_pidfd, const struct share_view *views,
                     size_t n, struct err *e)
 {
-    int pair[2], status;
+    const struct view v = {s, server_pidfd, views, n};
 
-    if (n == 0)
+    if (n == 0 || aside(mount_all, &v, "the child that mounts", NULL, e) == 0)
         return 0;
-    if (pipe2(pair, O_CLOEXEC) < 0)
-        return err_errno(e, "pipe");
-    cleanup_fd int in = pair[0], out = pair[1];
-    pid_t pid = fork();
-    if (pid < 0)
-        return err_errno(e, "fork");
-    if (pid == 0) {
-        struct err reason = ERR_INIT;
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* it holds the lock of a create that may be killed */
-        int r = mount_all(s, server_pidfd, views, n, &reason);
-        _exit(r == 0 ? 0 : write(out, &reason, sizeof reason) == sizeof reason ? 1 : 2);
-    }
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return err_errno(e, "wait for the child that mounts");
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return 0;
-    close_fd(&out);
-    if (read(in, e, sizeof *e) != sizeof *e)
-        return err_set(e, EIO, "the child that makes the shim's view ended early");
     return err_wrap(e, "the shim's view");
 }
