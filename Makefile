@@ -187,7 +187,7 @@ SAN_ARCHIVES := $(patsubst %,$(BUILD)/san/%.a,runtime vmm fs agent lib)
 $(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(SAN_ARCHIVES)
 	@mkdir -p $(@D)
 	$(call link,$(SAN),-lcmocka -ljansson -lseccomp -lcap-ng -lmnl -lpthread)
-$(BUILD)/unit/test_shim: | $(BUILD)/bulkhead-shim
+$(filter $(BUILD)/unit/test_shim_%,$(UNIT)): | $(BUILD)/bulkhead-shim
 .SECONDARY: $(patsubst %.c,$(BUILD)/san/%.o,$(wildcard tests/unit/*.c))
 
 .PHONY: unit-programs
