@@ -41,6 +41,16 @@ static int add_region(struct memory *m, uint64_t gpa, uint64_t size, struct err 
     return 0;
 }
 
+/* Keeps a small guest's RAM in small pages. EINVAL is from a host without huge pages at all. */
+static int forbid_huge_pages(const struct memory *m, struct err *e)
+{
+    for (unsigned i = 0; i < m->nregions; i++) {
+        if (madvise(m->region[i].host, m->region[i].size, MADV_NOHUGEPAGE) < 0 && errno != EINVAL)
+            return err_errno(e, "madvise guest memory");
+    }
+    return 0;
+}
+
 int memory_init(struct memory *m, uint64_t size, struct err *e)
 {
     if (size == 0 || size % PAGE != 0 || size > UINT64_MAX / 4)
@@ -52,6 +62,8 @@ int memory_init(struct memory *m, uint64_t size, struct err *e)
     int rc = add_region(&made, 0, low, e);
     if (rc == 0 && size > low)
         rc = add_region(&made, MEMORY_HOLE_END, size - low, e);
+    if (rc == 0 && size < MEMORY_HUGE_PAGES_MIN)
+        rc = forbid_huge_pages(&made, e);
     if (rc < 0) {
         memory_done(&made);
         return rc;

@@ -6,7 +6,10 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MIB (1ull << 20)
 
@@ -61,6 +64,41 @@ static void test_hole(void **state)
     memory_done(&m);
 }
 
+/* Whether the mapping that holds p is barred from huge pages (proc(5), smaps: VmFlags "nh"). */
+static bool huge_pages_forbidden(const void *p)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    char line[512];
+    unsigned long from, to;
+    bool here = false, found = false;
+
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            here = from <= (uintptr_t)p && (uintptr_t)p < to;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            found = strstr(line, " nh") != NULL;
+    }
+    assert_int_equal(fclose(f), 0);
+    return found;
+}
+
+static void test_huge_pages(void **state)
+{
+    (void)state;
+    bool host_has_them = access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0;
+    struct memory m;
+    struct err e = ERR_INIT;
+
+    assert_int_equal(memory_init(&m, MEMORY_HUGE_PAGES_MIN - 4096, &e), 0);
+    assert_int_equal(huge_pages_forbidden(m.region[0].host), host_has_them);
+    assert_int_equal(huge_pages_forbidden(m.region[0].host + m.size - 1), host_has_them);
+    memory_done(&m);
+    assert_int_equal(memory_init(&m, MEMORY_HUGE_PAGES_MIN, &e), 0);
+    assert_false(huge_pages_forbidden(m.region[0].host));
+    memory_done(&m);
+}
+
 static void test_exactly_the_hole(void **state)
 {
     (void)state;
@@ -93,6 +131,7 @@ int main(void)
         cmocka_unit_test(test_small),
         cmocka_unit_test(test_hole),
         cmocka_unit_test(test_exactly_the_hole),
+        cmocka_unit_test(test_huge_pages),
         cmocka_unit_test(test_bad_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
