@@ -12,8 +12,9 @@ struct elf_image {
     uint64_t start, end; /* the loaded range, end exclusive */
 };
 
-/* Reads fd (a regular file) straight into RAM. Says by name what is wrong with the file, and how
- * much memory the kernel wants when it does not fit. */
+/* Reads fd (a regular file) into RAM, which must be zero: pages of zeros are left untouched. Says
+ * by name what is wrong with the file, and how much memory the kernel wants when it does not fit.
+ */
 int elf_load(const struct memory *mem, int fd, struct elf_image *out, struct err *e) must_check;
 
 #endif

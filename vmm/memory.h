@@ -20,7 +20,7 @@
 /*
  * A guest with less RAM than this never gets huge pages of the host, from here on it gets what the
  * host's setting gives. A small guest touches its RAM in many places and little of each: with 2 MiB
- * pages an idle container costs a fifth more, and khugepaged makes it more with time. Linux draws
+ * pages an idle container costs 6 MiB more, and khugepaged makes it more with time. Linux draws
  * its own line for itself at the same size (mm/huge_memory.c, hugepage_init).
  */
 #define MEMORY_HUGE_PAGES_MIN (512ull << 20)

@@ -5,6 +5,7 @@
 #include "vmm/boot.h"
 #include "vmm/elf.h"
 #include "vmm/mptable.h"
+#include "vmm/stats.h"
 
 #include <asm/bootparam.h>
 #include <elf.h>
@@ -92,6 +93,46 @@ static void test_elf_good(void **state)
     assert_int_equal(image.entry, LOAD + 16);
     assert_int_equal(image.start, LOAD);
     assert_int_equal(image.end, LOAD + 3 * MIB);
+}
+
+/* A segment of pages of text and pages of zeros that begins within a page, and is longer than what
+ * the loader reads at a time: all of it arrives, and only what is not zero takes memory. */
+static void test_elf_sparse(void **state)
+{
+    static struct {
+        struct kernel k;
+        uint8_t text[100 * 4096 + 77];
+    } file;
+    const size_t in_page = 100; /* where the segment begins */
+    unsigned want = 0;
+    struct elf_image image;
+    struct err e = ERR_INIT;
+    struct memory m = ram(64 * MIB);
+    (void)state;
+
+    file.k = good_kernel();
+    file.k.p[0].p_offset = offsetof(typeof(file), text);
+    file.k.p[0].p_paddr = LOAD + in_page;
+    file.k.p[0].p_filesz = sizeof(file.text);
+    file.k.h.e_entry = LOAD + in_page;
+    for (size_t page = 0; page <= sizeof(file.text) / 4096; page += page % 40 == 0 ? 1 : 3) {
+        /* one byte in each such page, now its first, now its last, now in the middle */
+        static const size_t places[] = {0, 4095, 1000};
+        size_t at = page * 4096 + places[page % 3];
+        if (at < in_page)
+            at = in_page;
+        if (at - in_page < sizeof(file.text)) {
+            file.text[at - in_page] = 0xc3;
+            want++;
+        }
+    }
+    int fd = file_of(&file, sizeof(file));
+    assert_int_equal(elf_load(&m, fd, &image, &e), 0);
+    close(fd);
+    assert_int_equal(stats_resident(&m), want * 4096);
+    assert_memory_equal(memory_range(&m, LOAD + in_page, sizeof(file.text)), file.text,
+                        sizeof(file.text));
+    memory_done(&m);
 }
 
 static void expect_bad(const struct kernel *k, int code, const char *text)
@@ -352,10 +393,11 @@ static void test_mptable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_elf_good),         cmocka_unit_test(test_elf_bad),
-        cmocka_unit_test(test_elf_empty_file),   cmocka_unit_test(test_boot_tables),
-        cmocka_unit_test(test_boot_page_tables), cmocka_unit_test(test_boot_e820),
-        cmocka_unit_test(test_boot_refuses),     cmocka_unit_test(test_mptable),
+        cmocka_unit_test(test_elf_good),    cmocka_unit_test(test_elf_sparse),
+        cmocka_unit_test(test_elf_bad),     cmocka_unit_test(test_elf_empty_file),
+        cmocka_unit_test(test_boot_tables), cmocka_unit_test(test_boot_page_tables),
+        cmocka_unit_test(test_boot_e820),   cmocka_unit_test(test_boot_refuses),
+        cmocka_unit_test(test_mptable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

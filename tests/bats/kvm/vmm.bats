@@ -84,12 +84,12 @@ facts() {
     [ "$two" -le $((bare + 50)) ]
 }
 
-@test "what a boot with 256 MiB touches of them: at most 26 MiB" {
+@test "what a boot with 256 MiB touches of them: at most 23 MiB" {
     run vmm --debug --memory 256M --cmdline "$WORDS TEST=none"
     [ "$status" -eq 0 ]
     touched=$(grep -o '[0-9]* KiB of guest RAM touched' <<<"$output" | cut -d' ' -f1)
     echo "touched: $touched KiB"
-    [ "$touched" -le $((26 * 1024)) ]
+    [ "$touched" -le $((23 * 1024)) ]
 }
 
 @test "a disk is read and written; read-only is read-only" {
