@@ -25,7 +25,7 @@
 #define L (1u << JAIL_LOOP)
 /* Device threads: all that the loop may do as well, since it is under their filter, too. */
 #define D (1u << JAIL_DEVICE)
-/* Workers: reading and writing what is open, and telling the others. */
+/* Workers: reading, writing and closing what is open, and telling the others. */
 #define W (1u << JAIL_WORKER)
 
 static const struct {
@@ -48,8 +48,9 @@ static const struct {
     {SCMP_SYS(gettid), V | L},
     {SCMP_SYS(clock_gettime), V | L}, /* where the vDSO cannot */
     /* A device is activated and reset on a vCPU thread: it may then close what its requests had
-     * open, tell a peer, and change what the loop watches. */
-    {SCMP_SYS(close), V | L},
+     * open, tell a peer, and change what the loop watches. A guest's files are closed by workers.
+     */
+    {SCMP_SYS(close), V | L | W},
     {SCMP_SYS(shutdown), V | L},
     {SCMP_SYS(epoll_ctl), V | L},
     {SCMP_SYS(sendmsg), V | L},

@@ -306,7 +306,7 @@ static void test_vcpu_no_files(void **state)
     assert_int_equal(in_child(child_vcpu_no_files), 1000 + SIGSYS);
 }
 
-/* A device's worker reads, writes and tells, and nothing else. */
+/* A device's worker reads, writes, closes and tells, and nothing else. */
 static int child_worker_lives(void)
 {
     struct jail j;
@@ -323,6 +323,7 @@ static int child_worker_lives(void)
     CHECK(preadv2(fd, &in, 1, 0, RWF_HIPRI) > 0 || errno == EOPNOTSUPP);
     CHECK(fdatasync(fd) == 0 && fallocate(fd, 0, 0, 8192) == 0);
     CHECK(eventfd_write(efd, 1) == 0);
+    CHECK(close(fd) == 0);
     return 0;
 }
 
@@ -337,10 +338,10 @@ static void test_worker_lives(void **state)
 static unsigned worker_call;
 static int child_worker_less(void)
 {
-    static const long call[] = {SYS_mmap,    SYS_mprotect,   SYS_tgkill,     SYS_epoll_ctl,
-                                SYS_close,   SYS_sendmsg,    SYS_recvmsg,    SYS_read,
-                                SYS_accept4, SYS_socketpair, SYS_exit_group, SYS_ftruncate,
-                                SYS_brk,     SYS_seccomp,    SYS_clone,      SYS_ioctl};
+    static const long call[] = {SYS_mmap,     SYS_mprotect,   SYS_tgkill,     SYS_epoll_ctl,
+                                SYS_shutdown, SYS_sendmsg,    SYS_recvmsg,    SYS_read,
+                                SYS_accept4,  SYS_socketpair, SYS_exit_group, SYS_ftruncate,
+                                SYS_brk,      SYS_seccomp,    SYS_clone,      SYS_ioctl};
     struct jail j;
     struct err e = ERR_INIT;
 

@@ -225,6 +225,7 @@ static void fs_reset(struct virtio_device *dev)
 static void fs_free(struct virtio_device *dev)
 {
     struct fs_dev *f;
+    bool clear;
 
     if (!dev)
         return;
@@ -233,10 +234,9 @@ static void fs_free(struct virtio_device *dev)
     if (f->sock >= 0)
         loop_del(f->dev.loop, &f->source);
     close_fd(&f->sock);
-    if (!fs_io_done(&f->io))
+    clear = f->files_used == 0 || fs_files_clear(f);
+    if (!fs_io_done(&f->io) || !clear)
         return; /* threads use the rest until the process ends */
-    for (uint32_t k = 0; k < f->files_used; k++)
-        close_fd(&f->files[k].fd);
     free(f->files);
     free(f->slots);
     free(f->reply);

@@ -6,7 +6,9 @@
  * All of it belongs to the loop thread, or to a vCPU thread that resets the device while the
  * transport's lock holds the loop off; but for what is lent to the threads of fs_io.c with a job:
  * the job itself, the chain of its slot and the descriptor of its file, from fs_io_submit until it
- * comes back. They read and write guest memory through that chain and nothing else here.
+ * comes back. They read and write guest memory through that chain and nothing else here. The
+ * guest's files are closed by them as well: no call on one that may wait for its file system is
+ * made here.
  */
 #ifndef BULKHEAD_VMM_FS_DEV_H
 #define BULKHEAD_VMM_FS_DEV_H
@@ -70,6 +72,7 @@ struct fs_dev {
     uint32_t files_open, files_max; /* of this device */
     int fd_end;     /* a file's descriptor is below: what is above is left for the rest of the VMM,
                        whichever device opens files */
+    bool fds_full;  /* one was not, and while any waits to be closed others would not be either */
     uint8_t *reply; /* FUSE_WIRE_REPLY_MAX */
 };
 
@@ -87,13 +90,15 @@ void fs_give_back(struct fs_dev *f, struct fs_slot *s, uint32_t written);
  * is NULL. */
 void fs_finish(struct fs_dev *f, struct fs_slot *s, int32_t error, const void *body, size_t len);
 struct fs_file *fs_file_get(struct fs_dev *f, uint64_t fh);
+/* Whether one more descriptor may come in. Those that wait to be closed are still open. */
+bool fs_file_room(struct fs_dev *f) must_check;
 /* Takes *fd. -EPROTO when the server gave a handle it must not give, ENFILE (positive: the guest's
- * matter) when no more files may be open. */
+ * matter) when the descriptor is not for the guest to have. */
 int fs_file_add(struct fs_dev *f, uint64_t fh, int *fd) must_check;
-/* Closes an open file. */
+/* An open file is the guest's no more, and will be closed. */
 void fs_file_drop(struct fs_dev *f, uint64_t fh);
-/* Forgets all reads and writes under way and closes all files. When some begun hang, nothing is
- * closed, the device is stuck until a reset finds them gone, and this is false. */
+/* Forgets all reads and writes under way and drops all files. When some begun hang, nothing is
+ * dropped, the device is stuck until a reset finds them gone, and this is false. */
 bool fs_files_clear(struct fs_dev *f) must_check;
 /* READ or WRITE; ends by itself. */
 void fs_begin_io(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head *h);

@@ -1,16 +1,16 @@
 /*
- * Reading and writing files for virtio-fs. Owns the threads, their lists and the eventfd by which
- * they wake the loop. What is in the page cache is read at once on the loop thread, within a limit;
- * all else goes to a thread.
+ * Reading, writing and closing files for virtio-fs. Owns the threads, their lists and the eventfd
+ * by which they wake the loop. What is in the page cache is read at once on the loop thread, within
+ * a limit; all else goes to a thread. Closing comes first, by one thread at a time.
  */
 #include "vmm/virtio/fs_io.h"
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
-#include "lib/fuse_wire.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
@@ -57,6 +57,42 @@ static ssize_t transfer(const struct fs_job *j, int flags)
     return rc < 0 ? -errno : rc;
 }
 
+static bool may_close(const struct fs_io *io)
+{
+    return io->nclosing > 0 && !io->close_busy;
+}
+
+/* Under the lock, which is let go meanwhile. */
+static void close_one(struct fs_io *io)
+{
+    int fd = io->closing[--io->nclosing];
+
+    io->close_busy = true;
+    pthread_mutex_unlock(&io->lock);
+    close_fd(&fd);
+    pthread_mutex_lock(&io->lock);
+    io->close_busy = false;
+    pthread_cond_broadcast(&io->idle);
+}
+
+/* The same. */
+static void do_job(struct fs_io *io)
+{
+    struct fs_job *job = list_take(&io->todo);
+
+    io->busy++;
+    pthread_mutex_unlock(&io->lock);
+    job->result = transfer(job, job->flags);
+    pthread_mutex_lock(&io->lock);
+    io->busy--;
+    if (io->busy == 0)
+        pthread_cond_broadcast(&io->idle);
+    if (io->draining)
+        return; /* nobody waits for it */
+    list_add(&io->done, job);
+    (void)eventfd_write(io->efd, 1);
+}
+
 static void *work(void *arg)
 {
     struct fs_io *io = arg;
@@ -67,23 +103,14 @@ static void *work(void *arg)
     io->stop = io->stop || entered < 0;
     pthread_cond_broadcast(&io->idle);
     for (;;) {
-        struct fs_job *job;
-        while (!io->stop && !io->todo.first)
-            pthread_cond_wait(&io->work, &io->lock);
-        if (io->stop)
+        if (may_close(io))
+            close_one(io);
+        else if (io->stop)
             break;
-        job = list_take(&io->todo);
-        io->busy++;
-        pthread_mutex_unlock(&io->lock);
-        job->result = transfer(job, job->flags);
-        pthread_mutex_lock(&io->lock);
-        io->busy--;
-        if (io->busy == 0)
-            pthread_cond_broadcast(&io->idle);
-        if (io->draining)
-            continue; /* nobody waits for it */
-        list_add(&io->done, job);
-        (void)eventfd_write(io->efd, 1);
+        else if (io->todo.first)
+            do_job(io);
+        else
+            pthread_cond_wait(&io->work, &io->lock);
     }
     pthread_mutex_unlock(&io->lock);
     return NULL;
@@ -123,6 +150,12 @@ int fs_io_init(struct fs_io *io, struct loop *loop, void (*fn)(void *arg, struct
     if (rc < 0) {
         close_fd(&io->efd);
         return err_set(e, -rc, "virtio-fs: watch an eventfd: %s", strerror(-rc));
+    }
+    io->closing = calloc(FS_IO_CLOSING_MAX, sizeof(*io->closing)); /* touched as it is used */
+    if (!io->closing) {
+        loop_del(loop, &io->source);
+        close_fd(&io->efd);
+        return err_set(e, ENOMEM, "virtio-fs: out of memory");
     }
     pthread_mutex_init(&io->lock, NULL);
     pthread_cond_init(&io->work, NULL);
@@ -175,6 +208,11 @@ int fs_io_start(struct fs_io *io, const struct virtio_device *dev, struct err *e
     return rc != 0 ? err_set(e, rc, "virtio-fs: a thread: %s", strerror(rc)) : 0;
 }
 
+static struct timespec reset_deadline(void)
+{
+    return deadline_timespec(deadline_ns(VIRTIO_RESET_WAIT_MS));
+}
+
 bool fs_io_done(struct fs_io *io)
 {
     bool ended;
@@ -183,9 +221,12 @@ bool fs_io_done(struct fs_io *io)
         return true;
     loop_del(io->loop, &io->source);
     ended = fs_io_cancel(io);
+    const struct timespec until = reset_deadline();
     pthread_mutex_lock(&io->lock);
     io->stop = true;
     pthread_cond_broadcast(&io->work);
+    while (ended && (io->nclosing > 0 || io->close_busy))
+        ended = pthread_cond_timedwait(&io->idle, &io->lock, &until) == 0;
     pthread_mutex_unlock(&io->lock);
     if (!ended)
         return false;
@@ -195,7 +236,30 @@ bool fs_io_done(struct fs_io *io)
     pthread_cond_destroy(&io->work);
     pthread_cond_destroy(&io->idle);
     pthread_mutex_destroy(&io->lock);
+    free(io->closing);
     return true;
+}
+
+void fs_io_close(struct fs_io *io, int fd)
+{
+    if (io->nthreads == 0) {
+        close_fd(&fd);
+        return;
+    }
+    pthread_mutex_lock(&io->lock);
+    io->closing[io->nclosing++] = fd;
+    pthread_cond_signal(&io->work);
+    pthread_mutex_unlock(&io->lock);
+}
+
+unsigned fs_io_closing(struct fs_io *io)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&io->lock);
+    n = io->nclosing + (io->close_busy ? 1 : 0);
+    pthread_mutex_unlock(&io->lock);
+    return n;
 }
 
 bool fs_io_submit(struct fs_io *io, struct fs_job *job)
@@ -219,7 +283,7 @@ bool fs_io_submit(struct fs_io *io, struct fs_job *job)
 
 bool fs_io_cancel(struct fs_io *io)
 {
-    const struct timespec until = deadline_timespec(deadline_ns(VIRTIO_RESET_WAIT_MS));
+    const struct timespec until = reset_deadline();
     bool ended;
 
     pthread_mutex_lock(&io->lock);

@@ -144,8 +144,9 @@ static int note_opened(struct fs_dev *f, uint32_t opcode, size_t len, int *fd)
         return *fd < 0 ? 0 : -EPROTO;
     if (len < at + sizeof(out))
         return -EPROTO;
-    /* The descriptor did not arrive: the host is out of them. The server's handle is lost until
-     * DESTROY, within its limit; so when fs_file_add says ENFILE. */
+    /* The descriptor did not arrive: the guest has as many as it may, or the host is out of them.
+     * The server's handle is lost until DESTROY, within its limit; so when fs_file_add says ENFILE.
+     */
     if (*fd < 0)
         return ENFILE;
     memcpy(&out, f->reply + at, sizeof(out));
@@ -193,7 +194,11 @@ static int take_reply(struct fs_dev *f, size_t len, int *fd)
     return 0;
 }
 
-/* Receives one message. Bytes, 0 at the end, -EAGAIN, or -errno. *fd: what came with it, or -1. */
+/*
+ * Receives one message. Bytes, 0 at the end, -EAGAIN, or -errno. *fd: what came with it, or -1.
+ * When there is no room for one more the kernel drops what comes, which never waits: the server has
+ * the same file open.
+ */
 static ssize_t receive(struct fs_dev *f, int *fd)
 {
     union {
@@ -205,7 +210,7 @@ static ssize_t receive(struct fs_dev *f, int *fd)
                          .msg_iovlen = 1,
                          .msg_control = control.buf,
                          /* not CMSG_SPACE, whose padding would take a second descriptor */
-                         .msg_controllen = CMSG_LEN(sizeof(int))};
+                         .msg_controllen = fs_file_room(f) ? CMSG_LEN(sizeof(int)) : 0};
     ssize_t n = recvmsg(f->sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     struct cmsghdr *c;
 
@@ -227,10 +232,12 @@ void fs_on_socket(struct loop_source *source, uint32_t events)
     if (events & EPOLLOUT)
         (void)loop_watch(f->dev.loop, &f->source, EPOLLIN);
     for (unsigned i = 0; i < FS_ROUND_MAX && n > 0; i++) {
-        cleanup_fd int fd = -1;
+        int fd = -1;
         n = receive(f, &fd);
         if (n > 0 && take_reply(f, (size_t)n, &fd) < 0)
             n = 0;
+        if (fd >= 0)
+            fs_io_close(&f->io, fd);
     }
     if (n <= 0 && n != -EAGAIN)
         fs_server_lost(f);

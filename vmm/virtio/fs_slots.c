@@ -67,14 +67,25 @@ struct fs_file *fs_file_get(struct fs_dev *f, uint64_t fh)
     return &f->files[k];
 }
 
+bool fs_file_room(struct fs_dev *f)
+{
+    unsigned closing = fs_io_closing(&f->io);
+
+    if (closing == 0)
+        f->fds_full = false;
+    return !f->fds_full && f->files_open + closing < f->files_max;
+}
+
 int fs_file_add(struct fs_dev *f, uint64_t fh, int *fd)
 {
     uint32_t k = fuse_wire_handle_index(fh);
 
     if (k >= FUSE_WIRE_HANDLES_MAX || (k < f->files_used && f->files[k].fd >= 0))
         return -EPROTO;
-    if (f->files_open >= f->files_max || *fd >= f->fd_end)
+    if (*fd >= f->fd_end) {
+        f->fds_full = true;
         return ENFILE;
+    }
     while (f->files_used <= k)
         f->files[f->files_used++].fd = -1;
     f->files[k] = (struct fs_file){.fh = fh, .fd = take_fd(fd)};
@@ -88,7 +99,7 @@ void fs_file_drop(struct fs_dev *f, uint64_t fh)
 
     if (!file)
         return;
-    close_fd(&file->fd);
+    fs_io_close(&f->io, take_fd(&file->fd));
     f->files_open--;
 }
 
@@ -97,8 +108,10 @@ bool fs_files_clear(struct fs_dev *f)
     f->dev.stuck = !fs_io_cancel(&f->io);
     if (f->dev.stuck)
         return false;
-    for (uint32_t k = 0; k < f->files_used; k++)
-        close_fd(&f->files[k].fd);
+    for (uint32_t k = 0; k < f->files_used; k++) {
+        if (f->files[k].fd >= 0)
+            fs_io_close(&f->io, take_fd(&f->files[k].fd));
+    }
     f->files_used = f->files_open = 0;
     return true;
 }
