@@ -60,6 +60,8 @@ static void add_quoted(struct strbuf *b, const char *msg)
             strbuf_add(b, "\\t");
         else if (*p < 0x20 || *p == 0x7f)
             strbuf_add(b, "\\u%04x", *p);
+        else if (str_is_c1((const char *)p))
+            strbuf_add(b, "\\u%04x", *++p);
         else
             strbuf_add_bytes(b, p, 1);
     }

@@ -5,6 +5,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
+#include "lib/str.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -98,8 +99,10 @@ static int decode_body(const struct frame_head *h, const char *body, struct prot
     json_t *j =
         h->length ? json_loadb(body, h->length, JSON_REJECT_DUPLICATES, &je) : json_object();
 
-    if (!j && h->length)
+    if (!j && h->length) {
+        str_printable(je.text, sizeof(je.text), je.text); /* it quotes the body */
         return err_set(e, EPROTO, "%s: bad JSON: %s", proto_type_name(h->type), je.text);
+    }
     if (!j)
         return err_set(e, ENOMEM, "%s: out of memory", proto_type_name(h->type));
     if (!json_is_object(j)) {
@@ -195,17 +198,6 @@ int proto_recv(int fd, int timeout_ms, struct proto_frame *out, struct err *e)
     return r < 0 ? r : decode_body(&h, body, out, e);
 }
 
-/* U+0080 to U+009F in UTF-8: U+009B, for one, begins a terminal's control sequences. */
-static bool is_c1(const char *p)
-{
-    return (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] < 0xa0;
-}
-
-static bool is_control(const char *p)
-{
-    return (unsigned char)*p < 0x20 || *p == 0x7f || is_c1(p);
-}
-
 /* Turns an agent's PROTO_ERROR in an error of ours. Text and number are the guest's: bounded,
  * printable, plausible. */
 static int agent_error(const json_t *body, struct err *e)
@@ -213,11 +205,8 @@ static int agent_error(const json_t *body, struct err *e)
     const char *text = json_string_value(json_object_get(body, "message"));
     json_int_t code = json_integer_value(json_object_get(body, "errno"));
     char clean[MESSAGE_MAX + 1];
-    size_t n = 0;
+    size_t n = str_printable(clean, sizeof(clean), text ? text : "");
 
-    for (; text && text[n] && n < MESSAGE_MAX; n++)
-        clean[n] = is_control(text + n) || (n > 0 && is_c1(text + n - 1)) ? ' ' : text[n];
-    clean[n] = '\0';
     if (code <= 0 || code > 4095)
         code = EPROTO;
     return err_set(e, (int)code, "%s", n ? clean : "the agent failed without saying why");

@@ -96,6 +96,26 @@ bool str_starts(const char *s, const char *prefix)
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
+bool str_is_c1(const char *p)
+{
+    return (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] >= 0x80 && (unsigned char)p[1] < 0xa0;
+}
+
+size_t str_printable(char *buf, size_t size, const char *text)
+{
+    bool first, second = false;
+    size_t n = 0;
+
+    for (; n + 1 < size && text[n]; n++) {
+        first = str_is_c1(text + n);
+        buf[n] =
+            first || second || (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? ' ' : text[n];
+        second = first;
+    }
+    buf[n] = '\0';
+    return n;
+}
+
 /* Makes room for `more` bytes and a NUL. */
 static bool reserve(struct strbuf *b, size_t more)
 {

@@ -15,6 +15,12 @@ int str_to_size(const char *s, uint64_t *out);
 /* snprintf that reports truncation: 0 or -ENAMETOOLONG. */
 int str_printf(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 bool str_starts(const char *s, const char *prefix);
+/* Whether a control character of U+0080 to U+009F in UTF-8 stands at p; U+009B begins what ESC [
+ * begins. */
+bool str_is_c1(const char *p);
+/* Copies a stranger's text for people to read, size - 1 bytes of it at most: blanks stand for what
+ * a terminal would obey. buf may be text. Returns the length. */
+size_t str_printable(char *buf, size_t size, const char *text);
 
 /* A growing, always NUL-terminated string; zero-initialised = empty. After a failed allocation
  * `failed` stays set. */

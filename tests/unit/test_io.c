@@ -177,7 +177,7 @@ static void the_json_log_is_one_object_a_line(void **state)
 
     (void)state;
     assert_int_equal(log_open(in_dir("log"), true, LOG_LEVEL_ERROR, &e), 0);
-    log_error("a \"quoted\" \\ and\na \x01 byte, 100%%");
+    log_error("a \"quoted\" \\ and\na \x01 byte, 100%%, \xc2\x9b \xc2\xa9");
     log_debug("not logged at this level");
     log_close();
     assert_int_equal(io_read_file(AT_FDCWD, in_dir("log"), 4096, &text, NULL, &e), 0);
@@ -185,7 +185,8 @@ static void the_json_log_is_one_object_a_line(void **state)
     assert_non_null(j);
     assert_string_equal(json_string_value(json_object_get(j, "level")), "error");
     assert_string_equal(json_string_value(json_object_get(j, "msg")),
-                        "a \"quoted\" \\ and\na \x01 byte, 100%");
+                        "a \"quoted\" \\ and\na \x01 byte, 100%, \xc2\x9b \xc2\xa9");
+    assert_non_null(strstr(text, "\\u009b \xc2\xa9"));
     assert_int_equal(strlen(json_string_value(json_object_get(j, "time"))), 20);
     json_decref(j);
     assert_int_equal(log_open(in_dir("no/such/dir"), true, LOG_LEVEL_ERROR, &e), -ENOENT);

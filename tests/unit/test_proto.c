@@ -56,6 +56,9 @@ static void hostile_frames_are_refused(void **state)
         {"\x02\0\0\0\x01\0\x02\0\0\0\0\0[]", 14, "not an object"},
         {"\x02\0\0\0\x01\0\x02\0\0\0\0\0{x", 14, "bad JSON"},
         {"\x0d\0\0\0\x01\0\x02\0\0\0\0\0{\"a\":1,\"a\":2", 25, "bad JSON"},
+        /* what is quoted of it is fit for a terminal */
+        {"\x08\0\0\0\x01\0\x02\0\0\0\0\0{\"a\":\x1b[2", 20, "near ' '"},
+        {"\x07\0\0\0\x01\0\x02\0\0\0\0\0{\"a\":\xc2\x9b", 19, "near '  '"},
     };
 
     (void)state;

@@ -75,6 +75,23 @@ static void strings_grow(void **state)
     assert_null(b.s);
 }
 
+static void strangers_text_is_for_people(void **state)
+{
+    char buf[32] = "a\x1b[2J\x7f\n", cut[4];
+
+    (void)state;
+    assert_int_equal(str_printable(buf, sizeof(buf), buf), 7);
+    assert_string_equal(buf, "a [2J  ");
+    /* U+009B and U+0080 are two bytes each; U+00A9 and U+0159 stay, and so does a lone 0x9b */
+    str_printable(buf, sizeof(buf), "\xc2\x9b\xc2\x80 \xc2\xa9\xc5\x99\x9b");
+    assert_string_equal(buf, "     \xc2\xa9\xc5\x99\x9b");
+    assert_int_equal(str_printable(cut, sizeof(cut), "abcdef"), 3);
+    assert_string_equal(cut, "abc");
+    assert_int_equal(str_printable(cut, sizeof(cut), "ab\xc2\x9b"), 3);
+    assert_string_equal(cut, "ab ");
+    assert_int_equal(str_printable(cut, sizeof(cut), ""), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -82,6 +99,7 @@ int main(void)
         cmocka_unit_test(sizes_with_units),
         cmocka_unit_test(printf_reports_truncation),
         cmocka_unit_test(strings_grow),
+        cmocka_unit_test(strangers_text_is_for_people),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
