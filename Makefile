@@ -40,7 +40,7 @@ obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
 san = $(patsubst %,$(BUILD)/san/%.o,$(basename $(1)))
 
 # --- what people type ------------------------------------------------------------------------------
-.PHONY: all programs kernel guest install demo check check-static check-unit check-host check-kvm bench \
+.PHONY: all programs kernel guest install demo check check-static check-unit check-fuzz check-host check-kvm fuzz bench \
         format clean help
 all: programs ## the programs (default)
 
@@ -54,10 +54,14 @@ demo: packages-build packages-kernel packages-bundle packages-kvm-host programs 
 	$(Q)tests/demo/run $(BUILD)
 
 check: packages-build packages-kernel packages-bundle packages-kvm-host packages-check ## every test; ends with "N passed, N failed, N skipped"
-	+$(Q)tests/check $(BUILD) static unit host kvm
+	+$(Q)tests/check $(BUILD) static unit fuzz host kvm
 
-check-static check-unit check-host check-kvm: check-%: packages-build packages-check ## one stage of `make check`
+check-static check-unit check-fuzz check-host check-kvm: check-%: packages-build packages-check ## one stage of `make check`
 	+$(Q)tests/check $(BUILD) $*
+
+fuzz: packages-build packages-check packages-fuzz ## look for new bugs, FUZZ_SECONDS (30) for each of FUZZ (all there are)
+	+$(Q)$(MAKE) $(WITH_LIBFUZZER) fuzz-programs
+	$(Q)tests/fuzz/run $(BUILD)/libfuzzer $(FUZZ_SECONDS) $(FUZZ)
 
 bench: packages-build packages-kernel packages-bundle packages-kvm-host packages-check programs guest ## sizes, counts and times, each beside a peer
 	$(Q)tests/bench/run $(BUILD)
@@ -76,13 +80,15 @@ packages-kernel: | packages-build
 packages-bundle: | packages-kernel
 packages-kvm-host: | packages-bundle
 packages-check: | packages-kvm-host
-.PHONY: packages-build packages-kernel packages-bundle packages-kvm-host packages-check
+packages-fuzz: | packages-check
+.PHONY: packages-build packages-kernel packages-bundle packages-kvm-host packages-check packages-fuzz
 # The first, build, takes all that the goals of this call need, so that what is missing is named or installed in one go.
 groups-demo := kernel bundle kvm-host
 groups-check := $(groups-demo) check
-$(foreach stage,static unit host kvm,$(eval groups-check-$(stage) := $(groups-check)))
+groups-fuzz := check fuzz
+$(foreach stage,static unit fuzz host kvm,$(eval groups-check-$(stage) := $(groups-check)))
 groups-of-goals := $(sort build $(foreach goal,$(MAKECMDGOALS),$(groups-$(goal))))
-packages-build packages-kernel packages-bundle packages-kvm-host packages-check: packages-%:
+packages-build packages-kernel packages-bundle packages-kvm-host packages-check packages-fuzz: packages-%:
 	$(Q)configs/install-packages $(if $(filter build,$*),$(groups-of-goals),$*)
 
 # The commit, for --version: of this checkout, not of one around it. A tarball has none, and the line is left out.
@@ -184,13 +190,33 @@ $(BUILD)/san/%.o: %.c | packages-build
 
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 SAN_ARCHIVES := $(patsubst %,$(BUILD)/san/%.a,runtime vmm fs agent lib)
+SAN_LIBS := -lcmocka -ljansson -lseccomp -lcap-ng -lmnl -lpthread
 $(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(SAN_ARCHIVES)
 	@mkdir -p $(@D)
-	$(call link,$(SAN),-lcmocka -ljansson -lseccomp -lcap-ng -lmnl -lpthread)
+	$(call link,$(SAN),$(SAN_LIBS))
 $(filter $(BUILD)/unit/test_shim_%,$(UNIT)): | $(BUILD)/bulkhead-shim
 .SECONDARY: $(patsubst %.c,$(BUILD)/san/%.o,$(wildcard tests/unit/*.c))
 
 .PHONY: unit-programs
 unit-programs: $(UNIT)
+
+# --- fuzzing (docs/testing.md) ---------------------------------------------------------------------
+# A target is one file. `make check` links it with a main that replays its corpus; `make fuzz` builds all once more,
+# elsewhere, with clang (whose warnings are clang-tidy's affair), and links libFuzzer in that main's place.
+FUZZ_SECONDS ?= 30
+FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_MAIN := $(BUILD)/san/tests/fuzz/replay.o
+FUZZ_LINK := $(SAN)
+WITH_LIBFUZZER = BUILD=$(BUILD)/libfuzzer CC=clang-14 WARN=-w FUZZ_MAIN= SAN='$(SAN) -fsanitize=fuzzer-no-link' \
+                 FUZZ_LINK='$(SAN) -fsanitize=fuzzer'
+$(BUILD)/fuzz/%: $(BUILD)/san/tests/fuzz/%.o $(FUZZ_MAIN) $(SAN_ARCHIVES)
+	@mkdir -p $(@D)
+	$(call link,$(FUZZ_LINK) $(FUZZ_WRAP),$(SAN_LIBS))
+# The agent makes no container: its children are played.
+$(BUILD)/fuzz/fuzz_agent: FUZZ_WRAP := -Wl,--wrap=process_spawn,--wrap=devfilter_attach
+.SECONDARY: $(patsubst %.c,$(BUILD)/san/%.o,$(wildcard tests/fuzz/*.c))
+
+.PHONY: fuzz-programs
+fuzz-programs: $(FUZZ:%=$(BUILD)/fuzz/fuzz_%)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -53,12 +53,11 @@ static inline void guest_post_all(struct guest *g)
         guest_post(g);
 }
 
-static inline void guest_open(struct guest *g, unsigned rx_bufs)
+/* The device on `loop`, and the host's ends of it. */
+static inline struct virtio_device *guest_device(struct guest *g, struct loop *loop)
 {
     struct err e = ERR_INIT;
     int pair[2];
-    memset(g, 0, sizeof(*g));
-    assert_int_equal(loop_init(&g->loop, &e), 0);
     g->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     g->addr.sun_family = AF_UNIX; /* autobind: an abstract address */
     assert_int_equal(bind(g->listen_fd, (void *)&g->addr, sizeof(sa_family_t)), 0);
@@ -68,8 +67,17 @@ static inline void guest_open(struct guest *g, unsigned rx_bufs)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
     g->listener = pair[0];
     struct vsock_listener l = {.port = LISTEN_PORT, .fd = pair[1]};
-    struct virtio_device *dev = virtio_vsock_new(&g->loop, GUEST_CID, g->listen_fd, &l, 1, &e);
+    struct virtio_device *dev = virtio_vsock_new(loop, GUEST_CID, g->listen_fd, &l, 1, &e);
     assert_non_null(dev);
+    return dev;
+}
+
+static inline void guest_open(struct guest *g, unsigned rx_bufs)
+{
+    struct err e = ERR_INIT;
+    memset(g, 0, sizeof(*g));
+    assert_int_equal(loop_init(&g->loop, &e), 0);
+    struct virtio_device *dev = guest_device(g, &g->loop);
     driver_open(&g->d, dev, 3, 128, 1ull << VIRTIO_RING_F_EVENT_IDX);
     g->buf_alloc = GUEST_BUF;
     for (unsigned i = 0; i < rx_bufs; i++)
