@@ -56,12 +56,15 @@ facts() {
     [ "$year" -eq "$(date +%Y)" ]
 }
 
-@test "2 and 4 vCPUs are all there" {
+@test "2 vCPUs and 32, the most, are all there; 33 are refused" {
     facts --cpus 2
     [ "$cpus" -eq 2 ]
-    facts --cpus 4 --memory 64M
-    [ "$cpus" -eq 4 ]
+    facts --cpus 32 --memory 64M
+    [ "$cpus" -eq 32 ]
     [ "$memory" -le 64 ]
+    run vmm --cpus 33
+    [ "$status" -eq 2 ]
+    [[ $output == *"--cpus wants a number up to 32, got 33"* ]]
 }
 
 @test "memory above the hole below 4 GiB" {
