@@ -61,7 +61,7 @@ struct blk {
     bool hold;         /* between reset and activate; written under the lock, read without */
 };
 
-/* A checkpoint of the device: all its requests are either done or still in the guest's ring. */
+/* A saved device: all its requests are either done or still in the guest's ring. */
 struct blk_state {
     uint32_t version, readonly;
     uint64_t sectors;
@@ -376,21 +376,23 @@ static void blk_free(struct virtio_device *dev)
 
 /* --- snapshots -------------------------------------------------------------------------------- */
 
-/* With the vCPUs stopped: waits until the worker has emptied the queue, then there is no state
- * besides what the disk is. */
+/* Waits until the worker has emptied the queue, as a reset does: then there is no state besides
+ * what the disk is. -EBUSY when the disk hangs. */
 static int blk_save(struct virtio_device *dev, void *buf, size_t size)
 {
     struct blk *b = to_blk(dev);
     struct blk_state s = {
         .version = BLK_STATE_VERSION, .readonly = b->disk.readonly, .sectors = b->sectors};
+    const struct timespec until = deadline_timespec(deadline_ns(VIRTIO_RESET_WAIT_MS));
+    int rc = 0;
     if (size < sizeof(s))
         return -ENOSPC;
-    if (b->started) {
-        pthread_mutex_lock(&b->lock);
-        while (b->busy || (b->kicked && !b->hold))
-            pthread_cond_wait(&b->idle, &b->lock);
-        pthread_mutex_unlock(&b->lock);
-    }
+    pthread_mutex_lock(&b->lock);
+    while (rc == 0 && b->started && (b->busy || (b->kicked && !b->hold)))
+        rc = pthread_cond_timedwait(&b->idle, &b->lock, &until);
+    pthread_mutex_unlock(&b->lock);
+    if (rc != 0)
+        return -EBUSY;
     memcpy(s.id, b->id, sizeof(s.id));
     memcpy(buf, &s, sizeof(s));
     return (int)sizeof(s);
@@ -407,9 +409,6 @@ static int blk_load(struct virtio_device *dev, const void *buf, size_t len)
     if (s.version != BLK_STATE_VERSION || s.readonly != b->disk.readonly || s.sectors != b->sectors)
         return -EINVAL;
     memcpy(b->id, s.id, sizeof(b->id));
-    /* Requests may have been published without their notification having been seen. */
-    if (dev->active)
-        blk_kick(dev, 0);
     return 0;
 }
 

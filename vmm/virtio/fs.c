@@ -216,6 +216,7 @@ static void fs_reset(struct virtio_device *dev)
     if (!fs_files_clear(f))
         return; /* threads may write to the guest's memory yet */
     f->slots_used = f->slots_free = 0;
+    f->mounted = false;
     f->epoch = f->sequence + 1;
     f->forget_all = true;
     if (f->sock >= 0)
@@ -243,6 +244,40 @@ static void fs_free(struct virtio_device *dev)
     free(f);
 }
 
+/* A saved device, on which nothing is mounted. The driver has read the tag, so it must stay. */
+struct fs_state {
+    uint32_t version;
+    uint8_t config[sizeof(struct virtio_fs_config)];
+};
+#define FS_STATE_VERSION 1u
+
+static struct fs_state state_of(const struct virtio_device *dev)
+{
+    struct fs_state s = {.version = FS_STATE_VERSION};
+
+    memcpy(s.config, dev->config, sizeof(s.config));
+    return s;
+}
+
+static int fs_save(struct virtio_device *dev, void *buf, size_t size)
+{
+    const struct fs_state s = state_of(dev);
+
+    if (size < sizeof(s))
+        return -ENOSPC;
+    if (to_fs(dev)->mounted || to_fs(dev)->files_open > 0)
+        return -EBUSY;
+    memcpy(buf, &s, sizeof(s));
+    return (int)sizeof(s);
+}
+
+static int fs_load(struct virtio_device *dev, const void *buf, size_t len)
+{
+    const struct fs_state s = state_of(dev);
+
+    return len == sizeof(s) && memcmp(buf, &s, sizeof(s)) == 0 ? 0 : -EINVAL;
+}
+
 static const struct virtio_ops fs_ops = {
     .name = "fs",
     .id = VIRTIO_ID_FS,
@@ -253,6 +288,8 @@ static const struct virtio_ops fs_ops = {
     .kick = fs_kick,
     .reset = fs_reset,
     .free = fs_free,
+    .save = fs_save,
+    .load = fs_load,
 };
 
 /* Makes room for the descriptors of the guest's open files, as much as we may. *allowed: how many

@@ -9,6 +9,16 @@
  * comes back. They read and write guest memory through that chain and nothing else here. The
  * guest's files are closed by them as well: no call on one that may wait for its file system is
  * made here.
+ *
+ * Snapshots: what the guest knows of a share that it has mounted are node ids and handles, which
+ * mean something to that one file server only, and open files, which are descriptors. No structure
+ * of this device can hold them, and a new server would take them for a lie. So a device is saved
+ * while no share is mounted, and refuses with -EBUSY else. What is still to be built:
+ *  - templates: the agent mounts the share before it says that it is ready; it has to do so with
+ *    the first container instead. Then nothing more is needed here.
+ *  - checkpoint: a server that saves its inodes as (mount, file handle) and its open files with
+ *    their flags, has them again under the same ids, and hands the descriptors over anew; this
+ *    device then saves the handles of its files and waits for their descriptors when it is loaded.
  */
 #ifndef BULKHEAD_VMM_FS_DEV_H
 #define BULKHEAD_VMM_FS_DEV_H
@@ -64,6 +74,7 @@ struct fs_dev {
     int sock; /* -1 = the server is dead */
     struct loop_source source;
     bool forget_all;          /* the server must be told that a reset dropped everything */
+    bool mounted;             /* between the replies to INIT and DESTROY */
     uint32_t sequence, epoch; /* of the last request; of the first since the last reset */
     struct fs_slot *slots;    /* FS_SLOTS; touched as they are used */
     uint32_t slots_used, slots_free;

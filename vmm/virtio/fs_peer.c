@@ -177,8 +177,11 @@ static int take_reply(struct fs_dev *f, size_t len, int *fd)
     s = &f->slots[index];
     if (s->state != SLOT_SERVER || s->sequence != sequence)
         return -EPROTO;
-    if ((s->opcode == FUSE_INIT || s->opcode == FUSE_DESTROY) && !forget_files(f))
-        return 0;
+    if (s->opcode == FUSE_INIT || s->opcode == FUSE_DESTROY) {
+        f->mounted = s->opcode == FUSE_INIT && h.error == 0;
+        if (!forget_files(f))
+            return 0;
+    }
     if (h.error == 0 && len > s->chain.write_len)
         h.error = -EIO; /* the guest left too little room; what was opened is lost to it */
     else if (h.error == 0)

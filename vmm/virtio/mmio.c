@@ -1,22 +1,16 @@
 /*
- * The virtio-mmio transport (virtio 1.2, 4.2 "Virtio Over MMIO"): registers, feature negotiation,
- * the device status machine, ioeventfds and the interrupt. It knows nothing of requests.
+ * The virtio-mmio transport (virtio 1.2, 4.2 "Virtio Over MMIO"): the register page, ioeventfds and
+ * the interrupt. What writes to the registers mean is mmio_regs.c.
  *
  * A `struct mmio` owns its device, the register page and the descriptors. Register writes come from
  * vCPU threads with the loop's lock held, notifications from the loop thread with the same lock, so
- * nothing here locks. The driver is hostile: every write that does not fit the state is ignored or
- * sets DEVICE_NEEDS_RESET, and nothing it writes is used before it was checked.
+ * nothing here locks.
  */
-#include "vmm/virtio/mmio.h"
+#include "vmm/virtio/mmio_internal.h"
 
 #include "lib/cleanup.h"
-#include "lib/clock.h"
 
-#include <endian.h>
 #include <errno.h>
-#include <linux/virtio_config.h>
-#include <linux/virtio_mmio.h>
-#include <linux/virtio_ring.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -24,124 +18,6 @@
 #define MAGIC     0x74726976u /* "virt" */
 #define VERSION   2u
 #define VENDOR_ID 0x444b4c42u /* "BLKD" */
-
-#define TRANSPORT_FEATURES                                                                         \
-    (1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |                                \
-     1ull << VIRTIO_RING_F_INDIRECT_DESC)
-
-#define STATUS_KNOWN                                                                               \
-    (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |          \
-     VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED)
-
-struct mmio_queue {
-    struct mmio *m;
-    int efd;
-    struct loop_source source;
-};
-
-struct mmio {
-    struct virtio_device *dev;
-    struct mmio_place place;
-    uint8_t *page;
-    struct irq_line irq;
-    int ack_efd; /* swallows InterruptACK; never read */
-    struct mmio_queue queue[VIRTIO_QUEUES_MAX];
-    uint32_t device_sel, driver_sel, queue_sel; /* as the driver wrote them */
-    uint64_t driver_features;
-    uint32_t status;
-    uint64_t kicks, t_driver_ok;
-};
-
-static void page_set(struct mmio *m, unsigned reg, uint32_t value)
-{
-    __atomic_store_n((uint32_t *)(void *)(m->page + reg), htole32(value), __ATOMIC_RELEASE);
-}
-
-static uint32_t page_get(const struct mmio *m, unsigned reg)
-{
-    return le32toh(
-        __atomic_load_n((const uint32_t *)(const void *)(m->page + reg), __ATOMIC_RELAXED));
-}
-
-/* The selected queue, NULL when the driver selected one that does not exist. */
-static struct virtqueue *selected(struct mmio *m)
-{
-    return m->queue_sel < m->dev->ops->nqueues ? &m->dev->queues[m->queue_sel] : NULL;
-}
-
-static void show_queue(struct mmio *m)
-{
-    const struct virtqueue *q = selected(m);
-
-    page_set(m, VIRTIO_MMIO_QUEUE_NUM_MAX, q ? q->size_max : 0);
-    page_set(m, VIRTIO_MMIO_QUEUE_READY, q ? q->ready : 0);
-}
-
-static void show_features(struct mmio *m)
-{
-    uint64_t offered = m->dev->offered | TRANSPORT_FEATURES;
-    uint32_t word = 0;
-
-    if (m->device_sel < 2)
-        word = (uint32_t)(offered >> (32 * m->device_sel));
-    page_set(m, VIRTIO_MMIO_DEVICE_FEATURES, word);
-}
-
-static void show_status(struct mmio *m)
-{
-    page_set(m, VIRTIO_MMIO_STATUS, m->status);
-}
-
-/*
- * The generation goes up before and after, so that a driver that reads while we copy sees it
- * change, unless both its looks fall between the two; the interrupt that follows makes it read
- * again in any case.
- */
-static void show_config(struct mmio *m)
-{
-    const struct virtio_device *d = m->dev;
-    uint32_t generation = page_get(m, VIRTIO_MMIO_CONFIG_GENERATION);
-    size_t len = d->config_len <= VIRTIO_CONFIG_MAX ? d->config_len : VIRTIO_CONFIG_MAX;
-
-    page_set(m, VIRTIO_MMIO_CONFIG_GENERATION, generation + 1);
-    for (size_t i = 0; i < len; i += 4) {
-        uint32_t word = 0;
-        memcpy(&word, d->config + i, len - i < 4 ? len - i : 4);
-        page_set(m, (unsigned)(VIRTIO_MMIO_CONFIG + i), le32toh(word));
-    }
-    page_set(m, VIRTIO_MMIO_CONFIG_GENERATION, generation + 2);
-}
-
-static void raise_config(struct mmio *m)
-{
-    page_set(m, VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG);
-    if (m->status & VIRTIO_CONFIG_S_DRIVER_OK)
-        irq_raise(&m->irq);
-}
-
-static void on_interrupt(struct virtio_device *dev, bool config_changed)
-{
-    struct mmio *m = dev->transport;
-
-    if (config_changed) {
-        show_config(m);
-        raise_config(m);
-    } else {
-        irq_raise(&m->irq);
-    }
-}
-
-/* 2.1.2: the device is lost until the driver resets it. */
-static void on_needs_reset(struct virtio_device *dev)
-{
-    struct mmio *m = dev->transport;
-
-    if (m->status & VIRTIO_CONFIG_S_NEEDS_RESET)
-        return;
-    m->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-    show_status(m);
-    raise_config(m);
-}
 
 static void on_kick(struct loop_source *s, uint32_t events)
 {
@@ -159,152 +35,6 @@ static void on_kick(struct loop_source *s, uint32_t events)
         dev->ops->kick(dev, n);
 }
 
-/* Everything as at power-on, but for the configuration and its generation. */
-static void reset(struct mmio *m)
-{
-    struct virtio_device *dev = m->dev;
-
-    if (dev->active || dev->stuck)
-        dev->ops->reset(dev);
-    dev->active = false;
-    dev->broken = dev->stuck;
-    dev->features = 0;
-    for (unsigned i = 0; i < dev->ops->nqueues; i++)
-        queue_reset(&dev->queues[i]);
-    m->device_sel = m->driver_sel = m->queue_sel = 0;
-    m->driver_features = 0;
-    m->status = dev->stuck ? VIRTIO_CONFIG_S_NEEDS_RESET : 0;
-    page_set(m, VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_INT_VRING);
-    show_features(m);
-    show_queue(m);
-    show_status(m);
-}
-
-/* 3.1.1 step 5: FEATURES_OK stays only if every feature taken was offered, VERSION_1 among them. */
-static bool negotiate(struct mmio *m)
-{
-    struct virtio_device *dev = m->dev;
-    uint64_t f = m->driver_features;
-
-    if ((f & ~(dev->offered | TRANSPORT_FEATURES)) != 0 || !(f & 1ull << VIRTIO_F_VERSION_1))
-        return false;
-    dev->features = f;
-    for (unsigned i = 0; i < dev->ops->nqueues; i++) {
-        dev->queues[i].event_idx = (f >> VIRTIO_RING_F_EVENT_IDX) & 1;
-        dev->queues[i].indirect = (f >> VIRTIO_RING_F_INDIRECT_DESC) & 1;
-    }
-    return true;
-}
-
-static void activate(struct mmio *m)
-{
-    struct virtio_device *dev = m->dev;
-
-    m->t_driver_ok = monotonic_ns();
-    dev->active = true;
-    if (dev->ops->activate(dev) < 0)
-        virtio_broken(dev);
-}
-
-/* 2.1: bits are only ever added, in order, until a write of 0 takes them all. */
-static void write_status(struct mmio *m, uint32_t v)
-{
-    uint32_t fresh = v & STATUS_KNOWN & ~m->status;
-
-    if (v == 0) {
-        reset(m);
-        return;
-    }
-    if (m->status & VIRTIO_CONFIG_S_NEEDS_RESET)
-        return;
-    if (m->status & STATUS_KNOWN & ~v) {
-        virtio_broken(m->dev);
-        return;
-    }
-    if ((fresh & VIRTIO_CONFIG_S_FEATURES_OK) && !negotiate(m))
-        fresh &= ~(uint32_t)(VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
-    m->status |= fresh;
-    show_status(m);
-    if (!(fresh & VIRTIO_CONFIG_S_DRIVER_OK))
-        return;
-    if (m->status & VIRTIO_CONFIG_S_FEATURES_OK)
-        activate(m);
-    else
-        virtio_broken(m->dev);
-}
-
-static void write_driver_features(struct mmio *m, uint32_t v)
-{
-    unsigned shift = 32 * m->driver_sel;
-
-    if (m->driver_sel > 1) {
-        /* Bits 64 and up: none exists, so none may be taken. */
-        if (v != 0)
-            virtio_broken(m->dev);
-        return;
-    }
-    if (m->status & VIRTIO_CONFIG_S_FEATURES_OK)
-        return;
-    m->driver_features = (m->driver_features & ~(0xffffffffull << shift)) | (uint64_t)v << shift;
-}
-
-static void write_queue_ready(struct mmio *m, struct virtqueue *q, uint32_t v)
-{
-    if (q->ready || v != 1) {
-        /* Stopping one queue is VIRTIO_F_RING_RESET, which is not offered: before DRIVER_OK it is
-         * a change of mind, after it a breach. */
-        if (q->ready && v == 0) {
-            if (m->dev->active)
-                virtio_broken(m->dev);
-            else
-                q->ready = false;
-        }
-    } else if (!(m->status & VIRTIO_CONFIG_S_FEATURES_OK) || m->dev->active || queue_check(q) < 0) {
-        virtio_broken(m->dev);
-    } else {
-        q->ready = true;
-    }
-    show_queue(m);
-}
-
-static void set_half(uint64_t *addr, bool high, uint32_t v)
-{
-    *addr = high ? (*addr & 0xffffffffull) | (uint64_t)v << 32 : (*addr & ~0xffffffffull) | v;
-}
-
-/* Writes to the registers of the selected queue; while it is ready only QueueReady may change. */
-static void write_queue(struct mmio *m, uint64_t reg, uint32_t v)
-{
-    struct virtqueue *q = selected(m);
-
-    if (q == NULL)
-        return;
-    if (reg == VIRTIO_MMIO_QUEUE_READY) {
-        write_queue_ready(m, q, v);
-        return;
-    }
-    if (q->ready)
-        return;
-    switch (reg) {
-    case VIRTIO_MMIO_QUEUE_NUM:
-        /* Anything unusable becomes 0, which queue_check refuses. */
-        q->size = (v != 0 && v <= q->size_max && (v & (v - 1)) == 0) ? (uint16_t)v : 0;
-        break;
-    case VIRTIO_MMIO_QUEUE_DESC_LOW:
-    case VIRTIO_MMIO_QUEUE_DESC_HIGH:
-        set_half(&q->desc, reg == VIRTIO_MMIO_QUEUE_DESC_HIGH, v);
-        break;
-    case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
-    case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
-        set_half(&q->avail, reg == VIRTIO_MMIO_QUEUE_AVAIL_HIGH, v);
-        break;
-    case VIRTIO_MMIO_QUEUE_USED_LOW:
-    case VIRTIO_MMIO_QUEUE_USED_HIGH:
-        set_half(&q->used, reg == VIRTIO_MMIO_QUEUE_USED_HIGH, v);
-        break;
-    }
-}
-
 /* A write that exited. No device has writable configuration, so only registers are looked at. */
 static void on_write(void *arg, uint64_t off, const void *data, unsigned len)
 {
@@ -314,33 +44,7 @@ static void on_write(void *arg, uint64_t off, const void *data, unsigned len)
     if (len != sizeof(v) || off % sizeof(v) != 0 || off >= VIRTIO_MMIO_CONFIG)
         return;
     memcpy(&v, data, sizeof(v));
-    v = le32toh(v);
-    switch (off) {
-    case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
-        m->device_sel = v;
-        show_features(m);
-        break;
-    case VIRTIO_MMIO_DRIVER_FEATURES_SEL:
-        m->driver_sel = v;
-        break;
-    case VIRTIO_MMIO_DRIVER_FEATURES:
-        write_driver_features(m, v);
-        break;
-    case VIRTIO_MMIO_QUEUE_SEL:
-        m->queue_sel = v;
-        show_queue(m);
-        break;
-    case VIRTIO_MMIO_INTERRUPT_ACK:
-        if (v & VIRTIO_MMIO_INT_CONFIG)
-            page_set(m, VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_INT_VRING);
-        break;
-    case VIRTIO_MMIO_STATUS:
-        write_status(m, v);
-        break;
-    default:
-        write_queue(m, off, v);
-        break;
-    }
+    mmio_write(m, off, le32toh(v));
 }
 
 /* Guest reads are served from the page by the machine; this is for accesses it had to emulate. */
@@ -361,17 +65,17 @@ static int map_page(struct mmio *m, struct err *e)
         m->page = NULL;
         return err_errno(e, "memory for a register page");
     }
-    page_set(m, VIRTIO_MMIO_MAGIC_VALUE, MAGIC);
-    page_set(m, VIRTIO_MMIO_VERSION, VERSION);
-    page_set(m, VIRTIO_MMIO_DEVICE_ID, m->dev->ops->id);
-    page_set(m, VIRTIO_MMIO_VENDOR_ID, VENDOR_ID);
+    mmio_page_set(m, VIRTIO_MMIO_MAGIC_VALUE, MAGIC);
+    mmio_page_set(m, VIRTIO_MMIO_VERSION, VERSION);
+    mmio_page_set(m, VIRTIO_MMIO_DEVICE_ID, m->dev->ops->id);
+    mmio_page_set(m, VIRTIO_MMIO_VENDOR_ID, VENDOR_ID);
     /* 4.2.2: a shared memory region that does not exist has length and base ~0. */
-    page_set(m, VIRTIO_MMIO_SHM_LEN_LOW, ~0u);
-    page_set(m, VIRTIO_MMIO_SHM_LEN_HIGH, ~0u);
-    page_set(m, VIRTIO_MMIO_SHM_BASE_LOW, ~0u);
-    page_set(m, VIRTIO_MMIO_SHM_BASE_HIGH, ~0u);
-    show_config(m);
-    reset(m);
+    mmio_page_set(m, VIRTIO_MMIO_SHM_LEN_LOW, ~0u);
+    mmio_page_set(m, VIRTIO_MMIO_SHM_LEN_HIGH, ~0u);
+    mmio_page_set(m, VIRTIO_MMIO_SHM_BASE_LOW, ~0u);
+    mmio_page_set(m, VIRTIO_MMIO_SHM_BASE_HIGH, ~0u);
+    mmio_show_config(m);
+    mmio_reset(m);
     int r = p->bus_host->readonly_page(p->bus_host->arg, p->gpa, m->page, e);
     if (r < 0)
         return r;
@@ -436,8 +140,8 @@ int mmio_new(struct virtio_device *dev, const struct mmio_place *place, struct m
         dev->queues[i].size_max = dev->ops->queue_max;
     }
     dev->transport = m;
-    dev->interrupt = on_interrupt;
-    dev->needs_reset = on_needs_reset;
+    dev->interrupt = mmio_interrupt;
+    dev->needs_reset = mmio_needs_reset;
     int r = connect_all(m, e);
     if (r < 0) {
         err_wrap(e, "virtio %s at 0x%llx", dev->ops->name, (unsigned long long)place->gpa);

@@ -37,6 +37,24 @@ int mmio_new(struct virtio_device *dev, const struct mmio_place *place, struct m
 /* Stops and frees transport and device. No vCPU may run any more. */
 void mmio_free(struct mmio *m);
 
+/*
+ * State of transport and device, for snapshots: plain bytes for this build of ours, no pointers, no
+ * guest memory. Both are for the loop thread while no vCPU runs; what belongs to them is the
+ * caller's: the guest's memory, which must be the same at the load, the vCPUs, and the interrupt
+ * controller, whose state is to be loaded before. Devices go back to the places they had.
+ *
+ * mmio_save returns bytes, at most MMIO_SAVE_MAX; -ENOSPC when buf is too small; -EBUSY when there
+ * is work under way that no structure can hold: then let the guest run on and try again. When that
+ * may last (a mounted share, see fs_dev.h), it is the guest that has to give something up first.
+ *
+ * mmio_load is for a transport that no driver has written to, over a device made as the saved one
+ * was. The bytes may be anything: -EINVAL for what was not saved from such a device, upon which the
+ * transport is as it was made, but for the generation of its configuration.
+ */
+#define MMIO_SAVE_MAX (4096u + VIRTIO_SAVE_MAX)
+int mmio_save(struct mmio *m, void *buf, size_t size) must_check;
+int mmio_load(struct mmio *m, const void *buf, size_t len) must_check;
+
 struct mmio_stats {
     uint64_t kicks, interrupts;
     uint64_t t_driver_ok; /* CLOCK_MONOTONIC ns, 0 = never */

@@ -48,8 +48,13 @@ struct virtio_ops {
      * whether that has still to come. */
     void (*reset)(struct virtio_device *dev);
     void (*free)(struct virtio_device *dev);
-    /* State as one plain structure without pointers, for snapshots; NULL = the device has none.
-     * save returns bytes or -errno. */
+    /*
+     * State besides the transport's (mmio.h) as one plain structure without pointers; both NULL =
+     * the device has none. save returns bytes; -ENOSPC; or -EBUSY when the device holds what no
+     * structure can. It may end requests; those that are left when it returns are found by the
+     * transport, which then saves nothing. load is called on an activated device, if the saved one
+     * was (dev->active), and may get any bytes: -EINVAL. Every queue is kicked after it.
+     */
     int (*save)(struct virtio_device *dev, void *buf, size_t size);
     int (*load)(struct virtio_device *dev, const void *buf, size_t len);
 };

@@ -27,7 +27,7 @@
 #define VSOCK_ACCEPTS    16u /* clients taken in one callback */
 #define CID_FIRST        3u  /* 0 to 2 have meanings of their own */
 
-/* A checkpoint: connections are not part of it. */
+/* A saved device: connections are not part of it. */
 struct vsock_state {
     uint32_t version, cid;
 };
