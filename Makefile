@@ -212,8 +212,9 @@ WITH_LIBFUZZER = BUILD=$(BUILD)/libfuzzer CC=clang-14 WARN=-w FUZZ_MAIN= SAN='$(
 $(BUILD)/fuzz/%: $(BUILD)/san/tests/fuzz/%.o $(FUZZ_MAIN) $(SAN_ARCHIVES)
 	@mkdir -p $(@D)
 	$(call link,$(FUZZ_LINK) $(FUZZ_WRAP),$(SAN_LIBS))
-# The agent makes no container: its children are played.
-$(BUILD)/fuzz/fuzz_agent: FUZZ_WRAP := -Wl,--wrap=process_spawn,--wrap=devfilter_attach
+# The agent makes no container: its children and cgroups are played.
+comma := ,
+$(BUILD)/fuzz/fuzz_agent: FUZZ_WRAP := $(addprefix -Wl$(comma)--wrap=,process_spawn devfilter_attach cgroup_make cgroup_remove)
 .SECONDARY: $(patsubst %.c,$(BUILD)/san/%.o,$(wildcard tests/fuzz/*.c))
 
 .PHONY: fuzz-programs

@@ -16,11 +16,11 @@
 #include <linux/virtio_mmio.h>
 #include <sys/eventfd.h>
 
-#define DEVICE_GPA        0xd0000000ull
-#define DEVICE_QUEUE_SIZE 64u
-#define DEVICE_DATA       0x20000ull
-#define DEVICE_DATA_LEN   0x20000ull
-#define DEVICE_SEGS_MAX   8u
+#define DEVICE_GPA       0xd0000000ull
+#define DEVICE_QUEUE_MAX 64u
+#define DEVICE_DATA      0x20000ull
+#define DEVICE_DATA_LEN  0x20000ull
+#define DEVICE_SEGS_MAX  8u
 
 struct device {
     struct driver d; /* its memory alone: the driver here keeps no books */
@@ -29,6 +29,7 @@ struct device {
     struct bus_host bus_host;
     struct irq_host irq_host;
     int notify[VIRTIO_QUEUES_MAX];
+    uint16_t size[VIRTIO_QUEUES_MAX]; /* of the queues; not 0 */
     unsigned nqueues;
     struct virtio_device *dev;
     struct mmio *mmio;
@@ -104,6 +105,9 @@ static inline void device_open(struct device *t, struct virtio_device *dev)
     assert_non_null(dev);
     t->dev = dev;
     t->nqueues = dev->ops->nqueues;
+    for (unsigned q = 0; q < t->nqueues; q++)
+        t->size[q] =
+            dev->ops->queue_max < DEVICE_QUEUE_MAX ? dev->ops->queue_max : DEVICE_QUEUE_MAX;
     assert_int_equal(mmio_new(dev, &place, &t->mmio, &e), 0);
 }
 
@@ -146,7 +150,7 @@ static inline void device_notify(struct device *t, unsigned q)
 static inline void device_queue_up(struct device *t, unsigned q)
 {
     device_write(t, VIRTIO_MMIO_QUEUE_SEL, q);
-    device_write(t, VIRTIO_MMIO_QUEUE_NUM, DEVICE_QUEUE_SIZE);
+    device_write(t, VIRTIO_MMIO_QUEUE_NUM, t->size[q]);
     device_write(t, VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)device_desc(q));
     device_write(t, VIRTIO_MMIO_QUEUE_DESC_HIGH, 0);
     device_write(t, VIRTIO_MMIO_QUEUE_AVAIL_LOW, (uint32_t)device_avail(q));
@@ -193,7 +197,7 @@ static inline void device_publish(struct device *t, unsigned q, uint16_t head)
     uint16_t *avail = driver_ptr(&t->d, device_avail(q), 0x400);
     uint16_t idx = avail[1];
 
-    avail[2 + idx % DEVICE_QUEUE_SIZE] = head;
+    avail[2 + idx % t->size[q]] = head;
     avail[1] = (uint16_t)(idx + 1);
 }
 
@@ -202,7 +206,7 @@ static inline void device_submit(struct device *t, unsigned q, const struct driv
                                  unsigned n, bool indirect)
 {
     const uint16_t *avail = driver_ptr(&t->d, device_avail(q), 0x400);
-    uint16_t first = (uint16_t)(avail[1] * DEVICE_SEGS_MAX % DEVICE_QUEUE_SIZE);
+    uint16_t first = (uint16_t)(avail[1] * DEVICE_SEGS_MAX % t->size[q]);
     uint64_t table = indirect ? device_room(t, 16ull * n) : device_desc(q);
 
     for (unsigned i = 0; i < n; i++) {
@@ -256,7 +260,8 @@ static inline void device_fuzz_poke(struct device *t, struct fuzz *f)
 static inline void device_fuzz_descriptor(struct device *t, struct fuzz *f)
 {
     unsigned q = fuzz_u8(f) % t->nqueues;
-    uint8_t i = fuzz_u8(f) % DEVICE_QUEUE_SIZE, how = fuzz_u8(f);
+    uint16_t i = (uint16_t)(fuzz_u8(f) % t->size[q]);
+    uint8_t how = fuzz_u8(f);
     uint64_t addr = how & 8 ? fuzz_u64(f) : DEVICE_DATA + fuzz_u16(f);
     uint32_t len = how & 8 ? fuzz_u32(f) : fuzz_u16(f);
 

@@ -1,7 +1,8 @@
 /*
  * The agent and what comes over the host's connections: any bytes, any frames, in any order, from
  * several connections that come and go; and what the children say on their sockets. No container is
- * made: process_spawn is played here, its children die when the input says so.
+ * made: process_spawn is played here, its children die when the input says so, and a cgroup is a
+ * directory of plain files.
  */
 #include "tests/fuzz/scratch.h"
 #include "tests/unit/agent_rig.h"
@@ -95,6 +96,49 @@ int __wrap_devfilter_attach(int cgroup_fd, const struct spec_device_rule *rules,
     free(program);
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
+
+/* --- cgroups ---------------------------------------------------------------------------------- */
+
+int __wrap_cgroup_make(const char *dir, const char *name, struct err *e);
+int __wrap_cgroup_remove(const char *dir, const char *name);
+
+/* Without the files that are watched, since plain ones cannot be; and without cgroup.procs: nobody
+ * is to be signalled by a number that stands in a file. */
+int __wrap_cgroup_make(const char *dir, const char *name, struct err *e)
+{
+    static const char *const files[] = {
+        "cgroup.freeze",   "cgroup.kill",  "cpu.max",    "cpu.weight", "cpu.stat",
+        "memory.current",  "memory.high",  "memory.low", "pids.max",   "memory.max",
+        "pids.peak",       "pids.current", "cpu.idle",   "io.weight",  "io.stat",
+        "memory.swap.max", "memory.stat"};
+    char path[PATH_MAX];
+    int fd;
+
+    assert_true(path_is_clean_name(name));
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+    if (mkdir(path, 0755) < 0)
+        return err_errno(e, "make the cgroup %s", path);
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+        int file = openat(fd, files[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        assert_int_equal(write(file, "7\nanon 7\n", 9), 9);
+        close(file);
+    }
+    return fd;
+}
+
+int __wrap_cgroup_remove(const char *dir, const char *name)
+{
+    struct err e = ERR_INIT;
+    char path[PATH_MAX];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+    assert_int_equal(path_remove_tree(AT_FDCWD, path, &e), 0);
+    return 0;
+}
+
+/* --- the children's words and ends -------------------------------------------------------------
+ */
 
 /* Is the process that this child was made for still the agent's? */
 static bool is_known(const struct process *p)
@@ -283,6 +327,8 @@ static void take_step(struct fuzz *f)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
+    struct err e = ERR_INIT;
+    sigset_t set;
     char path[160];
 
     (void)argc;
@@ -291,9 +337,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)snprintf(target.share, sizeof(target.share), "%s/share", scratch_dir);
     (void)snprintf(target.cgroups, sizeof(target.cgroups), "%s/cgroups", scratch_dir);
     (void)snprintf(path, sizeof(path), "%s/s/rootfs", target.share);
-    struct err e = ERR_INIT;
     assert_int_equal(path_mkdirs(path, 0755, &e), 0);
     assert_int_equal(path_mkdirs(target.cgroups, 0755, &e), 0);
+    /* in libFuzzer's own threads as well, or one of them would swallow it */
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    assert_int_equal(sigprocmask(SIG_BLOCK, &set, NULL), 0);
     target.cfg = (struct agent_config){.share_dir = target.share, .cgroup_dir = target.cgroups};
     return 0;
 }
