@@ -9,6 +9,7 @@
 #include "lib/fuse_wire.h"
 #include "vmm/fs/server.h"
 
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -203,6 +204,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     target.input = (struct fuzz){data, size};
     target.begun = false;
+    signal(SIGXFSZ, SIG_IGN); /* now: libFuzzer has set its own */
     assert_true(proc >= 0 && sock >= 0);
     assert_int_equal(fs_new(sock, root, proc, INODES, &fs, &e), 0);
     assert_int_equal(fs_serve(fs, &e), 0);

@@ -1,7 +1,7 @@
 /*
  * A directory of a target's own, for as long as its process lives, and a limit on what any file may
- * grow to. Where it can be had it is a small tmpfs in a mount namespace of our own, which vanishes
- * with us and has no devices.
+ * grow to (SIGXFSZ beyond). Where it can be had it is a small tmpfs in a mount namespace of our
+ * own, which vanishes with us and has no devices.
  */
 #ifndef BULKHEAD_TEST_FUZZ_SCRATCH_H
 #define BULKHEAD_TEST_FUZZ_SCRATCH_H
@@ -12,7 +12,6 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -40,7 +39,6 @@ static void scratch_open(void)
     assert_non_null(mkdtemp(scratch_dir));
     if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) == 0)
         (void)mount("fuzz", scratch_dir, "tmpfs", MS_NODEV, "size=16m,mode=0777");
-    signal(SIGXFSZ, SIG_IGN);
     (void)setrlimit(RLIMIT_FSIZE, &limit);
     atexit(scratch_remove);
 }
