@@ -198,18 +198,33 @@ int process_start(struct process *p, struct reply_to to, struct err *e)
     return 0;
 }
 
+/* Processes of the container besides its init, which were killed with it and go any moment. */
+static bool others_end(const struct process *init)
+{
+    if (init->container->cgroup_fd < 0)
+        return false;
+    for (const struct process *p = init->container->processes; p; p = p->next) {
+        if (p != init && p->pid)
+            return true;
+    }
+    return false;
+}
+
 /*
  * The exit is told when all output that was there has been written to the stream connections. An
  * init process takes its container along, so its streams end; an exec may leave children that hold
  * its pipes, whose output is still relayed afterwards. A process that was killed is reported at
  * once: whoever kills it may do so because its reader hangs, and the host bounds what it still
- * drains.
+ * drains. An init's comes behind those of the processes that were killed with it: the host may end
+ * the virtual machine as soon as it has it.
  */
 void process_try_exit(struct process *p)
 {
     json_t *body;
 
     if (p->state != PROCESS_EXITED || p->exit_sent || !p->attached)
+        return;
+    if (p->is_init && others_end(p))
         return;
     for (int i = 0; i < 3 && !p->signal; i++) {
         if (p->relays[i] && !p->relays[i]->idle)

@@ -409,6 +409,52 @@ static void test_kill_with_a_stuck_reader(void **state)
     close(out);
 }
 
+/* Init is killed while execs run: when its exit is told, theirs have been. */
+static void init_and_execs(json_t *config)
+{
+    int control = rig_connect(&rig), execs[8], other;
+    struct run r;
+    char id[8];
+
+    json_decref(rig_call(control, PROTO_CONTAINER_CREATE, rig_create_body("c", config)));
+    rig_do(control, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "c", "process", "");
+    rig_do(control, PROTO_PROCESS_START, "{s:s,s:s}", "id", "c", "process", "");
+    for (unsigned i = 0; i < 8; i++) {
+        snprintf(id, sizeof(id), "e%u", i);
+        execs[i] = rig_connect(&rig);
+        rig_do(execs[i], PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "c", "process", id, "spec",
+               exec_spec("exec sleep 1000"));
+        rig_do(execs[i], PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "c", "process", id);
+        rig_do(execs[i], PROTO_PROCESS_START, "{s:s,s:s}", "id", "c", "process", id);
+    }
+    other = rig_connect(&rig);
+    rig_do(other, PROTO_PROCESS_SIGNAL, "{s:s,s:s,s:i}", "id", "c", "process", "", "signal",
+           SIGKILL);
+    rig_wait_exit(control, &r);
+    assert_int_equal(r.status, 137);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(recv(execs[i], id, 1, MSG_PEEK | MSG_DONTWAIT), 1);
+        rig_wait_exit(execs[i], &r);
+        assert_int_equal(r.status, 137);
+        close(execs[i]);
+    }
+    rig_do(other, PROTO_CONTAINER_DELETE, "{s:s}", "id", "c");
+    close(control);
+    close(other);
+}
+
+static void test_execs_end_first(void **state)
+{
+    json_t *shared = sleeper(), *namespaces;
+
+    (void)state;
+    NEEDS_RIG();
+    namespaces = json_object_get(json_object_get(shared, "linux"), "namespaces");
+    assert_int_equal(json_array_remove(namespaces, 0), 0); /* pid: the kernel kills none of them */
+    init_and_execs(sleeper());
+    init_and_execs(shared);
+}
+
 static void test_close_kills(void **state)
 {
     int control, other, out;
@@ -1063,6 +1109,7 @@ int main(void)
         cmocka_unit_test(test_exec_in_a_cgroup),
         cmocka_unit_test(test_exec_background),
         cmocka_unit_test(test_kill_with_a_stuck_reader),
+        cmocka_unit_test(test_execs_end_first),
         cmocka_unit_test(test_close_kills),
         cmocka_unit_test(test_terminal),
         cmocka_unit_test(test_signals),
