@@ -359,6 +359,7 @@ void cgroup_remove_empty(const char *path)
     const char *below = path + strspn(path, "/");
     cleanup_fd int root = open_root(&ignored);
 
-    if (root >= 0 && *below && unlinkat(root, below, AT_REMOVEDIR) == 0)
+    /* it may have got no further than the parent */
+    if (root >= 0 && *below && (unlinkat(root, below, AT_REMOVEDIR) == 0 || errno == ENOENT))
         remove_default_parent(path, root);
 }

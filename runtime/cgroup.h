@@ -34,7 +34,8 @@ int cgroup_open(const char *path, int *fd_out, struct err *e) must_check;
 /* Sends SIGKILL to all in it (cgroup.kill) and waits until it is empty (cgroup.events), then
  * removes it with its children. Missing = success. */
 int cgroup_destroy(const char *path, struct err *e) must_check;
-/* Removes it if nothing is in it; else, and if it is not there, does nothing. */
+/* Removes it if nothing is in it; else, and if it is not there, does nothing. The default parent
+ * goes with it when that is empty. */
 void cgroup_remove_empty(const char *path);
 /* The same without the removal: the cgroup itself is someone else's (systemd's) to remove. */
 int cgroup_empty(const char *path, struct err *e) must_check;

@@ -24,8 +24,13 @@
 #define OBJECT    "/org/freedesktop/systemd1"
 #define MANAGER   "org.freedesktop.systemd1.Manager"
 #define NO_UNIT   "org.freedesktop.systemd1.NoSuchUnit"
-#define JOB_MS    25000 /* a reply, and the end of a job: systemd may be reloading just now */
 #define US_PER_MS 1000
+
+/* A whole talk, from the bus's greeting to the end of the job: systemd may be reloading just now.
+ */
+#define TALK_MS 25000
+/* Taking leave of a scope: what it held is gone by then, and systemd forgets it by itself. */
+#define LEAVE_MS 5000
 
 #define MEND                                                                                       \
     "use the cgroupfs manager (podman: --cgroup-manager=cgroupfs, containerd: SystemdCgroup = "    \
@@ -35,11 +40,12 @@
  */
 
 #define FUNCTIONS(f)                                                                               \
-    f(sd_bus_open_system) f(sd_bus_flush_close_unref) f(sd_bus_message_new_method_call)            \
-        f(sd_bus_message_unref) f(sd_bus_message_append) f(sd_bus_message_append_array)            \
-            f(sd_bus_message_open_container) f(sd_bus_message_close_container)                     \
-                f(sd_bus_message_read) f(sd_bus_call) f(sd_bus_match_signal) f(sd_bus_process)     \
-                    f(sd_bus_wait) f(sd_bus_error_free) f(sd_bus_error_has_name)
+    f(sd_bus_open_system) f(sd_bus_flush_close_unref) f(sd_bus_set_method_call_timeout)            \
+        f(sd_bus_message_new_method_call) f(sd_bus_message_unref) f(sd_bus_message_append)         \
+            f(sd_bus_message_append_array) f(sd_bus_message_open_container)                        \
+                f(sd_bus_message_close_container) f(sd_bus_message_read) f(sd_bus_call)            \
+                    f(sd_bus_match_signal) f(sd_bus_process) f(sd_bus_wait) f(sd_bus_error_free)   \
+                        f(sd_bus_error_has_name)
 
 #define POINTER(name) __typeof__(name) *name;
 struct library {
@@ -73,13 +79,20 @@ static int load(struct library *out, struct err *e)
 struct talk {
     struct library f;
     sd_bus *bus;
+    uint64_t end; /* monotonic ns */
     char scope[SYSTEMD_NAME_MAX], slice[SYSTEMD_NAME_MAX];
     /* the job that is waited for, and how it ended */
     const char *job;
     char result[32];
 };
 
-static int talk_begin(struct talk *t, const char *path, struct err *e)
+/* What is left of it; not 0, which would be sd-bus's own, long time. */
+static uint64_t left_us(const struct talk *t)
+{
+    return (uint64_t)left_ms(t->end) * US_PER_MS + 1;
+}
+
+static int talk_begin(struct talk *t, const char *path, unsigned ms, struct err *e)
 {
     int r = systemd_names(path, t->scope, t->slice, e);
 
@@ -93,6 +106,11 @@ static int talk_begin(struct talk *t, const char *path, struct err *e)
         return err_set(e, EHOSTDOWN,
                        "--systemd-cgroup: systemd runs, but there is no system bus to reach it by: "
                        "start dbus, or " MEND);
+    if (r >= 0) {
+        /* also of calls that sd-bus makes itself: its greeting, a match */
+        t->end = deadline_ns(ms);
+        r = t->f.sd_bus_set_method_call_timeout(t->bus, left_us(t));
+    }
     if (r < 0)
         return err_set(e, -r, "--systemd-cgroup: the system bus cannot be reached: %s; " MEND,
                        strerror(-r));
@@ -121,7 +139,7 @@ static int new_call(const struct talk *t, const char *method, sd_bus_message **o
 static int call(const struct talk *t, sd_bus_message *m, sd_bus_message **reply_out, struct err *e)
 {
     sd_bus_error error = SD_BUS_ERROR_NULL;
-    int r = t->f.sd_bus_call(t->bus, m, (uint64_t)JOB_MS * US_PER_MS, &error, reply_out);
+    int r = t->f.sd_bus_call(t->bus, m, left_us(t), &error, reply_out);
 
     t->f.sd_bus_message_unref(m);
     if (r >= 0)
@@ -164,18 +182,16 @@ static int watch_jobs(struct talk *t, struct err *e)
 
 static int wait_job(struct talk *t, const char *what, struct err *e)
 {
-    uint64_t end = deadline_ns(JOB_MS);
-    int left, r;
+    int r;
 
     while (!*t->result) {
         r = t->f.sd_bus_process(t->bus, NULL);
         if (r > 0)
             continue;
-        left = left_ms(end);
-        if (r == 0 && left == 0)
+        if (r == 0 && left_ms(t->end) == 0)
             return err_set(e, ETIMEDOUT, "systemd does not %s %s", what, t->scope);
         if (r == 0)
-            r = t->f.sd_bus_wait(t->bus, (uint64_t)left * US_PER_MS);
+            r = t->f.sd_bus_wait(t->bus, left_us(t));
         if (r == -EINTR && cancel_check(e) < 0)
             return -EINTR;
         if (r < 0 && r != -EINTR)
@@ -282,10 +298,10 @@ bool systemd_runs(void)
 }
 
 /* Up to the message of a call that makes a job, for its arguments. */
-static int begin_job(struct talk *t, const char *path, const char *method, sd_bus_message **m,
-                     struct err *e)
+static int begin_job(struct talk *t, const char *path, unsigned ms, const char *method,
+                     sd_bus_message **m, struct err *e)
 {
-    int r = talk_begin(t, path, e);
+    int r = talk_begin(t, path, ms, e);
 
     if (r == 0)
         r = watch_jobs(t, e);
@@ -297,7 +313,7 @@ int systemd_scope_start(const char *path, const char *description, pid_t pid,
 {
     struct talk t = {.bus = NULL};
     sd_bus_message *m = NULL;
-    int r = begin_job(&t, path, "StartTransientUnit", &m, e);
+    int r = begin_job(&t, path, TALK_MS, "StartTransientUnit", &m, e);
 
     if (r == 0) {
         r = start_message(&t, description, pid, limits, m, e);
@@ -316,7 +332,7 @@ int systemd_scope_update(const char *path, const struct spec_resources *limits, 
 {
     struct talk t = {.bus = NULL};
     sd_bus_message *m = NULL;
-    int r = talk_begin(&t, path, e);
+    int r = talk_begin(&t, path, TALK_MS, e);
 
     if (r == 0)
         r = new_call(&t, "SetUnitProperties", &m, e);
@@ -342,7 +358,7 @@ int systemd_scope_stop(const char *path, struct err *e)
 {
     struct talk t = {.bus = NULL};
     sd_bus_message *m = NULL;
-    int r = begin_job(&t, path, "StopUnit", &m, e);
+    int r = begin_job(&t, path, LEAVE_MS, "StopUnit", &m, e);
 
     if (r == 0) {
         (void)t.f.sd_bus_message_append(m, "ss", t.scope, "replace");

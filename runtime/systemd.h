@@ -47,7 +47,8 @@ int systemd_scope_start(const char *path, const char *description, pid_t pid,
                         const struct spec_resources *limits, struct err *e) must_check;
 int systemd_scope_update(const char *path, const struct spec_resources *limits,
                          struct err *e) must_check;
-/* Ends it and waits; one that is gone is success. */
+/* Ends it and waits, not long: a systemd that does not answer must not hold up delete. One that is
+ * gone is success. */
 int systemd_scope_stop(const char *path, struct err *e) must_check;
 
 #endif

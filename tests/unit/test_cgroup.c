@@ -206,6 +206,33 @@ static void test_default_parent_goes_with_the_last(void **state)
     assert_false(exists("/bulkhead"));
 }
 
+/* What a create leaves that was killed before it could say that its cgroup stands. */
+static void test_remove_empty(void **state)
+{
+    (void)state;
+    WANT_CGROUP();
+    close(make(TOP "/a"));
+    close(make(TOP "/a/b"));
+    cgroup_remove_empty(TOP "/a"); /* something is in it */
+    assert_true(exists(TOP "/a/b"));
+    cgroup_remove_empty(TOP "/a/b");
+    cgroup_remove_empty(TOP "/a/b");
+    assert_false(exists(TOP "/a/b"));
+    assert_true(exists(TOP "/a")); /* a parent is the client's */
+    destroy(TOP);
+    if (exists("/bulkhead")) {
+        skip_because("/bulkhead is in use on this machine");
+    }
+    close(make("/bulkhead/test-one"));
+    cgroup_remove_empty("/bulkhead/test-two"); /* never got there, and another did */
+    assert_true(exists("/bulkhead/test-one"));
+    cgroup_remove_empty("/bulkhead/test-one");
+    assert_false(exists("/bulkhead"));
+    close(make("/bulkhead"));
+    cgroup_remove_empty("/bulkhead/test-two"); /* got no further than the parent */
+    assert_false(exists("/bulkhead"));
+}
+
 static void test_in_use(void **state)
 {
     struct err e = ERR_INIT;
@@ -340,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_systemd_paths),
         cmocka_unit_test(test_create_and_destroy),
         cmocka_unit_test(test_default_parent_goes_with_the_last),
+        cmocka_unit_test(test_remove_empty),
         cmocka_unit_test(test_in_use),
         cmocka_unit_test(test_destroy_kills_all),
         cmocka_unit_test(test_empty),
