@@ -4,7 +4,12 @@
 
 #include <stddef.h>
 
-/* Files on the host that were opened for it, -1 = not there. */
+/*
+ * Files on the host that were opened for it, -1 = not there. They are all the right that a shim has
+ * beyond relaying: one in a guest's hand could change the container's limit on the host, within its
+ * parent's; the VM is no larger for that. A lesser right there is not, for the kernel counts only
+ * its own kills; and nobody else is there to do it, for no daemon is left.
+ */
 enum oom_fd {
     OOM_VICTIM,     /* oom_score_adj of the VMM, to write */
     OOM_STAT,       /* of the container's cgroup: memory.stat, to read */
