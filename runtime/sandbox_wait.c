@@ -4,46 +4,27 @@
 #include "lib/json.h"
 #include "lib/proto.h"
 #include "runtime/sandbox.h"
+#include "runtime/shim/lastwords.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#define WORDS_READ   4096 /* of a log's end */
 #define WORDS_SHOWN  200
 #define VMM_GRACE_MS 500 /* for a VMM that closed its sockets to be gone */
 
-/* --- last words ---------------------------------------------------------------------------------
- */
+/* --- why it died ------------------------------------------------------------------------------ */
 
-/* Reads the end of a log into buf, printable, as one string with '\n' between lines. */
-static size_t read_tail(int dir, const char *name, char *buf, size_t size)
+static void read_words(int dir, const char *name, char out[LASTWORDS_MAX])
 {
     cleanup_fd int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
 
-    buf[0] = '\0';
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-        return 0;
-    off_t from = st.st_size > (off_t)size - 1 ? st.st_size - (off_t)size + 1 : 0;
-    ssize_t n = io_pread_full(fd, buf, size - 1, from);
-    if (n < 0)
-        n = 0;
-    for (ssize_t i = 0; i < n; i++)
-        if (buf[i] != '\n' && (buf[i] < 0x20 || buf[i] > 0x7e))
-            buf[i] = ' ';
-    while (n > 0 && (buf[n - 1] == '\n' || buf[n - 1] == ' '))
-        n--;
-    buf[n] = '\0';
-    return (size_t)n;
+    lastwords(fd, out);
 }
 
 /* Of `time="..." level=error msg="TEXT"` the TEXT. */
-static char *message_of(char *line)
+static const char *message_of(char *line)
 {
     char *msg = strstr(line, " msg=\"");
 
@@ -58,34 +39,14 @@ static char *message_of(char *line)
 
 static void explain(const struct store *store, struct err *e)
 {
-    char vmm[WORDS_READ], guest[WORDS_READ];
-    char *last, *words;
+    char log[LASTWORDS_MAX], guest[LASTWORDS_MAX];
 
-    read_tail(store->dir, "vmm.log", vmm, sizeof vmm);
-    size_t n = read_tail(store->dir, "console.log", guest, sizeof guest);
-    last = strrchr(vmm, '\n');
-    last = message_of(last ? last + 1 : vmm);
-    /* a panic says why in its own line, and much after it */
-    words = strstr(guest, "Kernel panic");
-    if (words)
-        words[strcspn(words, "\n")] = '\0';
-    else
-        words = n > WORDS_SHOWN ? guest + n - WORDS_SHOWN : guest;
-    for (char *p = words; *p; p++)
-        if (*p == '\n')
-            *p = ' ';
-    if (*last && *words)
-        err_set(e, e->code, "%s: the VM has ended: %.*s; the guest's last words: %.*s", e->msg,
-                WORDS_SHOWN, last, WORDS_SHOWN, words);
-    else if (*last)
-        err_set(e, e->code, "%s: the VM has ended: %.*s", e->msg, WORDS_SHOWN, last);
-    else if (*words)
-        err_set(e, e->code, "%s: the VM has ended; the guest's last words: %.*s", e->msg,
-                WORDS_SHOWN, words);
-    else
-        err_set(e, e->code,
-                "%s: the VM has ended without a word (is its memory enough for the guest kernel?)",
-                e->msg);
+    read_words(store->dir, "vmm.log", log);
+    read_words(store->dir, "console.log", guest);
+    const char *vmm = message_of(log);
+    err_set(e, e->code, "%s: the VM has ended%s%.*s%s%.*s%s", e->msg, *vmm ? ": " : "", WORDS_SHOWN,
+            vmm, *guest ? "; the guest's last words: " : "", WORDS_SHOWN, guest,
+            *vmm || *guest ? "" : " without a word (is its memory enough for the guest kernel?)");
 }
 
 int sandbox_explain(const struct store *store, const struct process *vmm, struct err *e)
@@ -100,8 +61,7 @@ int sandbox_explain(const struct store *store, const struct process *vmm, struct
     return -e->code;
 }
 
-/* --- waiting for the agent ----------------------------------------------------------------------
- */
+/* --- waiting for the agent -------------------------------------------------------------------- */
 
 static int take_connection(struct sandbox *s, struct err *e)
 {

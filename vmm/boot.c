@@ -125,7 +125,8 @@ static int load_initrd(const struct memory *mem, int fd, uint64_t kernel_end, st
     uint64_t size = (uint64_t)st.st_size;
     uint64_t need = kernel_end + BOOT_MEMORY_SLACK;
     if (size > top || top - size < need)
-        return err_set(e, ENOMEM, "kernel and initrd need %llu MiB, the VM has %llu MiB",
+        return err_set(e, ENOMEM,
+                       "kernel and initrd need %llu MiB, the VM has %llu MiB: give it more memory",
                        (unsigned long long)(need + size + 0xfffff) >> 20,
                        (unsigned long long)(mem->size >> 20));
     uint64_t gpa = (top - size) & ~(PAGE_SIZE - 1);
@@ -184,7 +185,7 @@ int boot_load(const struct memory *mem, const struct boot_config *c, struct cpu_
     if (kernel.end > MEMORY_HOLE_START)
         return err_set(e, ENOEXEC, "kernel wants to be loaded above 3 GiB");
     if (kernel.end + BOOT_MEMORY_SLACK > mem->size)
-        return err_set(e, ENOMEM, "kernel needs %llu MiB, the VM has %llu MiB",
+        return err_set(e, ENOMEM, "kernel needs %llu MiB, the VM has %llu MiB: give it more memory",
                        (unsigned long long)(kernel.end + BOOT_MEMORY_SLACK + 0xfffff) >> 20,
                        (unsigned long long)(mem->size >> 20));
     r = write_params(mem, c, &kernel, e);

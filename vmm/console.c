@@ -105,13 +105,13 @@ static void put_stream(struct console *c, uint8_t byte)
 
 void console_put(struct console *c, uint8_t byte)
 {
-    if (c->fd < 0)
-        return;
-    if (c->capped)
+    if (c->fd >= 0 && c->capped)
         put_file(c, byte);
-    else
+    else if (c->fd >= 0)
         put_stream(c, byte);
     c->total++;
+    if (c->output)
+        c->output(c->output_arg);
 }
 
 bool console_full(const struct console *c)

@@ -30,6 +30,8 @@ struct console {
     unsigned head, count;
     void (*drained)(void *arg); /* called when there is room again */
     void *drained_arg;
+    void (*output)(void *arg); /* called for each byte, also where it is lost; NULL = nobody asks */
+    void *output_arg;
 };
 
 int console_init(struct console *c, struct loop *loop, int fd, struct err *e) must_check;

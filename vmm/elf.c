@@ -121,7 +121,7 @@ static int load_segment(const struct memory *mem, int fd, const Elf64_Phdr *p, s
                        (unsigned long long)p->p_paddr);
     uint8_t *host = memory_range(mem, p->p_paddr, p->p_memsz);
     if (host == NULL)
-        return err_set(e, ENOMEM, "kernel needs %llu MiB to be loaded, the VM has %llu MiB",
+        return err_set(e, ENOMEM, "kernel needs %llu MiB, the VM has %llu MiB: give it more memory",
                        (unsigned long long)mib_up(p->p_paddr + p->p_memsz),
                        (unsigned long long)(mem->size >> 20));
     /* The rest of p_memsz is already zero: guest RAM is fresh. */

@@ -60,6 +60,7 @@ static const struct {
     {SCMP_SYS(poll), V | L},
     {SCMP_SYS(ftruncate), V | L},
     {SCMP_SYS(lseek), V | L},
+    {SCMP_SYS(timerfd_settime), V | L},
     /* The loop. */
     {SCMP_SYS(epoll_wait), L},
     {SCMP_SYS(epoll_pwait), L},
@@ -99,10 +100,9 @@ static const struct {
     unsigned long request;
     unsigned who;
 } ioctls[] = {
-    {KVM_RUN, V},
-    {KVM_KVMCLOCK_CTRL, V}, /* after a pause */
-    {KVM_GET_REGS, V | L},  /* where a vCPU was when it had to be given up; register dumps */
-    {KVM_GET_SREGS, L},
+    {KVM_RUN, V},          {KVM_KVMCLOCK_CTRL, V}, /* after a pause */
+    {KVM_GET_REGS, V | L}, /* where a vCPU was when it had to be given up; register dumps */
+    {KVM_GET_SREGS, L},    {KVM_GET_MP_STATE, L}, /* has the guest powered off? */
 };
 
 static int failed(struct err *e, int r)

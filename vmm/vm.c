@@ -10,6 +10,7 @@
 #include "lib/log.h"
 #include "vmm/kvm.h"
 #include "vmm/stats.h"
+#include "vmm/vcpu_state.h"
 #include "vmm/vm_internal.h"
 
 #include <errno.h>
@@ -18,6 +19,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
+
+#define CONSOLE_QUIET_S 1
 
 /* --- Control --------------------------------------------------------------------------------- */
 
@@ -46,7 +50,7 @@ static void do_resume(void *arg)
     struct vm *vm = arg;
 
     vm->hold = false;
-    if (!vm->dump)
+    if (!vm->look)
         vcpu_set_want(&vm->vcpus, VCPU_RUN);
 }
 
@@ -84,22 +88,13 @@ static const struct control_ops control_ops = {do_stop, do_pause, do_resume, is_
 
 /* --- Events ---------------------------------------------------------------------------------- */
 
-/* Where each vCPU stands: for a guest that hangs. All are paused. */
-static void dump_vcpus(struct vm *vm)
+/* Pauses all vCPUs for a look at them. */
+static void look(struct vm *vm, enum vm_look what)
 {
-    for (unsigned i = 0; i < vm->vcpus.n; i++) {
-        struct err e = ERR_INIT;
-        struct kvm_regs g;
-        struct kvm_sregs s;
-        if (kvm_call(vm->vcpus.vcpu[i].fd, KVM_GET_REGS, &g, "KVM_GET_REGS", &e) < 0 ||
-            kvm_call(vm->vcpus.vcpu[i].fd, KVM_GET_SREGS, &s, "KVM_GET_SREGS", &e) < 0) {
-            log_warning("vCPU %u: %s", i, e.msg);
-            continue;
-        }
-        log_info("vCPU %u: rip 0x%llx rsp 0x%llx rflags 0x%llx cr0 0x%llx cr2 0x%llx cr3 0x%llx "
-                 "cr4 0x%llx rax 0x%llx rdi 0x%llx rsi 0x%llx",
-                 i, g.rip, g.rsp, g.rflags, s.cr0, s.cr2, s.cr3, s.cr4, g.rax, g.rdi, g.rsi);
-    }
+    vm->look |= what;
+    vcpu_set_want(&vm->vcpus, VCPU_PAUSE);
+    if (vcpu_set_paused(&vm->vcpus))
+        (void)!eventfd_write(vm->vcpu_event_fd, 1); /* they were already */
 }
 
 static void on_vcpu_event(struct loop_source *s, uint32_t events)
@@ -115,10 +110,15 @@ static void on_vcpu_event(struct loop_source *s, uint32_t events)
     }
     if (!vcpu_set_paused(&vm->vcpus))
         return;
-    if (vm->dump) {
-        vm->dump = false;
-        dump_vcpus(vm);
+    if (vm->look & VM_LOOK_DUMP)
+        vcpu_set_dump(&vm->vcpus);
+    if (vm->look & VM_LOOK_HALTED && vcpu_set_halted(&vm->vcpus)) {
+        log_info("the guest has powered off");
+        end(vm);
+    } else if (vm->look & VM_LOOK_HALTED) {
+        log_debug("the console is quiet, but the guest has not powered off");
     }
+    vm->look = 0;
     if (vm->hold)
         control_paused(&vm->control);
     else
@@ -139,10 +139,45 @@ static void on_signal(struct loop_source *s, uint32_t events)
             end(vm);
         return;
     }
-    vm->dump = true;
-    vcpu_set_want(&vm->vcpus, VCPU_PAUSE);
-    if (vcpu_set_paused(&vm->vcpus))
-        (void)!eventfd_write(vm->vcpu_event_fd, 1); /* it was paused already */
+    look(vm, VM_LOOK_DUMP);
+}
+
+/*
+ * A guest that powers off halts its vCPUs, and there is no exit to tell of it. Nothing polls for
+ * that: a kernel that goes down says so on its console. So output is the sign to look, once, when
+ * the console has been quiet for a while; what counts then is what KVM says of the vCPUs.
+ */
+static void watch_quiet(const struct vm *vm)
+{
+    const struct itimerspec once = {.it_value = {.tv_sec = CONSOLE_QUIET_S}};
+
+    (void)timerfd_settime(vm->quiet_fd, 0, &once, NULL);
+}
+
+/* On any thread, under the loop's lock. */
+static void on_output(void *arg)
+{
+    struct vm *vm = arg;
+
+    if (!vm->heard)
+        watch_quiet(vm);
+    vm->heard = true;
+}
+
+static void on_quiet(struct loop_source *s, uint32_t events)
+{
+    struct vm *vm = s->arg;
+    uint64_t expired;
+
+    (void)events;
+    if (read(s->fd, &expired, sizeof(expired)) != (ssize_t)sizeof(expired))
+        return;
+    vm->heard = vm->console.total != vm->total_heard;
+    vm->total_heard = vm->console.total;
+    if (vm->heard)
+        watch_quiet(vm);
+    else
+        look(vm, VM_LOOK_HALTED);
 }
 
 static int watch(struct vm *vm, struct err *e)
@@ -162,7 +197,12 @@ static int watch(struct vm *vm, struct err *e)
     if (vm->vcpu_event_fd < 0)
         return err_errno(e, "eventfd");
     vm->vcpus.event_fd = vm->vcpu_event_fd;
+    vm->quiet_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (vm->quiet_fd < 0)
+        return err_errno(e, "timerfd");
     int r = loop_add(&vm->loop, &vm->signals, vm->signal_fd, EPOLLIN, on_signal, vm);
+    if (r == 0)
+        r = loop_add(&vm->loop, &vm->quiet, vm->quiet_fd, EPOLLIN, on_quiet, vm);
     if (r == 0)
         r = loop_add(&vm->loop, &vm->vcpu_event, vm->vcpu_event_fd, EPOLLIN, on_vcpu_event, vm);
     return r < 0 ? err_set(e, -r, "cannot watch events: %s", strerror(-r)) : 0;
@@ -231,6 +271,8 @@ static int prepare(struct vm *vm, struct err *e)
         r = watch(vm, e);
     if (r == 0)
         r = vm_build(vm, e);
+    vm->console.output = on_output;
+    vm->console.output_arg = vm;
     if (r == 0)
         r = control_init(&vm->control, &vm->loop, vm->plan->control_fd, &control_ops, vm, e);
     return r;
@@ -282,9 +324,10 @@ static struct vm *vm_new(const struct plan *p, const struct vm_options *o)
     vm->plan = p;
     vm->options = o;
     vm->t_start = monotonic_ns();
-    vm->vm_fd = vm->vcpu_event_fd = vm->signal_fd = vm->loop.epfd = -1;
+    vm->vm_fd = vm->vcpu_event_fd = vm->signal_fd = vm->quiet_fd = vm->loop.epfd = -1;
     vm->serial.in.fd = vm->serial.irq.efd = vm->console.source.fd = -1;
-    vm->vcpu_event.fd = vm->signals.fd = vm->control.listener.fd = vm->control.reserve = -1;
+    vm->vcpu_event.fd = vm->signals.fd = vm->quiet.fd = vm->control.listener.fd =
+        vm->control.reserve = -1;
     for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
         vm->control.client[i].source.fd = -1;
     pthread_mutex_init(&vm->lock, NULL);
@@ -298,31 +341,42 @@ static void vm_free(struct vm *vm)
     loop_done(&vm->loop);
     close_fd(&vm->signal_fd);
     close_fd(&vm->vcpu_event_fd);
+    close_fd(&vm->quiet_fd);
     jail_done(&vm->jail);
     pthread_mutex_destroy(&vm->lock);
     free(vm);
 }
 
-enum vmm_status vm_run(const struct plan *p, const struct vm_options *o, struct err *e)
+static enum vmm_status live(struct vm *vm, struct err *e)
 {
     enum vmm_status status = VMM_STATUS_SETUP;
-    struct err none = ERR_INIT;
+    const struct err none = ERR_INIT;
+    int r = prepare(vm, e);
+
+    if (r < 0)
+        return status;
+    r = launch(vm, e);
+    if (r == 0)
+        status = run(vm, e);
+    vcpu_set_stop(&vm->vcpus, VMM_STATUS_GUEST_OFF, &none);
+    vcpu_set_join(&vm->vcpus);
+    if (r == 0 && vm->options->report)
+        report(vm);
+    return status;
+}
+
+enum vmm_status vm_run(const struct plan *p, const struct vm_options *o)
+{
+    struct err e = ERR_INIT;
     struct vm *vm = vm_new(p, o);
 
     if (vm == NULL) {
-        (void)err_set(e, ENOMEM, "no memory for the VM");
+        log_error("no memory for the VM");
         return VMM_STATUS_SETUP;
     }
-    int r = prepare(vm, e);
-    if (r == 0) {
-        r = launch(vm, e);
-        if (r == 0)
-            status = run(vm, e);
-        vcpu_set_stop(&vm->vcpus, VMM_STATUS_GUEST_OFF, &none);
-        vcpu_set_join(&vm->vcpus);
-        if (r == 0 && o->report)
-            report(vm);
-    }
+    enum vmm_status status = live(vm, &e);
+    if (e.code != 0)
+        log_error("%s", e.msg);
     vm_free(vm);
     return status;
 }

@@ -27,8 +27,9 @@ struct vm_options {
 
 /*
  * Runs until the guest or somebody else ends it. The plan's descriptors belong to it from here on.
- * Returns why it ended; e->code is 0 unless there is a message to show.
+ * Returns why it ended. What there is to say of that is logged before any descriptor is closed:
+ * whoever sees the VM's sockets close finds the reason in its log.
  */
-enum vmm_status vm_run(const struct plan *p, const struct vm_options *o, struct err *e);
+enum vmm_status vm_run(const struct plan *p, const struct vm_options *o);
 
 #endif

@@ -15,6 +15,8 @@
 #include "vmm/virtio/mmio.h"
 #include "vmm/vm.h"
 
+enum vm_look { VM_LOOK_DUMP = 1, VM_LOOK_HALTED = 2 };
+
 struct vm {
     const struct plan *plan;
     const struct vm_options *options;
@@ -39,8 +41,12 @@ struct vm {
     struct control control;
     struct loop_source vcpu_event, signals;
     int vcpu_event_fd, signal_fd;
-    bool hold; /* a client wants the VM paused */
-    bool dump; /* registers are to be logged at the next pause */
+    bool hold;     /* a client wants the VM paused */
+    unsigned look; /* enum vm_look: what the next pause is for */
+    struct loop_source quiet;
+    int quiet_fd;         /* timer: when to look whether the guest has powered off */
+    bool heard;           /* there was output since; the timer runs */
+    uint64_t total_heard; /* console.total when it last expired */
     uint64_t t_start, t_run;
 };
 

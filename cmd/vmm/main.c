@@ -310,12 +310,12 @@ static int complete(struct options *o, struct err *e)
 static int run(struct options *o)
 {
     struct err e = ERR_INIT;
-    int r = jail_close_others(&o->plan, &e);
-    enum vmm_status status = r < 0 ? VMM_STATUS_SETUP : vm_run(&o->plan, &o->vm, &e);
 
-    if (e.code != 0)
+    if (jail_close_others(&o->plan, &e) < 0) {
         log_error("%s", e.msg);
-    return (int)status;
+        return VMM_STATUS_SETUP;
+    }
+    return (int)vm_run(&o->plan, &o->vm);
 }
 
 static int run_alone(struct options *o)

@@ -206,7 +206,7 @@ static void test_elf_bad(void **state)
     expect_bad(&k, ENOEXEC, "below 1 MiB");
     k = good_kernel();
     k.p[0].p_paddr = 62 * MIB;
-    expect_bad(&k, ENOMEM, "needs 65 MiB to be loaded, the VM has 64 MiB");
+    expect_bad(&k, ENOMEM, "needs 65 MiB, the VM has 64 MiB: give it more memory");
 }
 
 static void test_elf_empty_file(void **state)

@@ -34,14 +34,29 @@ refused() { # TEXT: create fails with it, writes no pid-file, leaves nothing
     refused "/no/such/kernel"
     edit '.vm.kernel.path = "/etc/passwd"'
     refused "not an ELF"
+    head -c 4000000 "$BULKHEAD_BUILD/vmlinux" >"$WORK/cut"
+    edit ".vm.kernel.path = \"$WORK/cut\""
+    refused "the kernel file is cut short"
+}
+
+@test "an initrd with nothing in it, or whose init powers the guest off" {
+    edit ".vm = {kernel: {path: \"$BULKHEAD_BUILD/vmlinux\", initrd: \"$WORK/initrd\", parameters: [\"loglevel=1\",
+        \"panic=-1\", \"earlyprintk=serial,0x3f8,keep\", \"TEST=poweroff\"]}}"
+    : >"$WORK/initrd"
+    refused "initrd is not a regular file with something in it"
+    mkdir "$WORK/root"
+    cc -O2 -static -o "$WORK/root/init" "$CHECKOUT/tests/fixtures/vmm-init.c"
+    (cd "$WORK/root" && echo init | cpio -o -H newc --quiet >"$WORK/initrd")
+    refused "the guest has powered off; the guest's last words: "
+    [[ $output == *"reboot: System halted"* ]]
 }
 
 @test "too little memory for the kernel" {
     edit '.annotations["dev.bulkhead.memory"] = "8"'
-    refused "memory"
+    refused "dev.bulkhead.memory must be 32 MiB to"
     # the least that may be asked for is too little for this kernel
     edit '.annotations["dev.bulkhead.memory"] = "32"'
-    refused "memory"
+    refused "the VM has 32 MiB: give it more memory"
 }
 
 @test "an id in use" {

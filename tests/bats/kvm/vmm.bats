@@ -121,6 +121,20 @@ facts() {
     exec 7>&-
 }
 
+@test "a guest that powers off ends the VM; one that sleeps does not" {
+    for n in 1 2; do
+        run vmm --cpus $n --cmdline "$WORDS earlyprintk=serial,0x3f8,keep TEST=poweroff"
+        [ "$status" -eq 0 ]
+        [[ $output == *"reboot: System halted"*"the guest has powered off"* ]]
+    done
+    start_vmm --serial --debug --cpus 2 --cmdline "$WORDS $CONSOLE TEST=sleep"
+    wait_text "$WORK/out" asleep
+    wait_text "$WORK/err" "the guest has not powered off"
+    kill -0 "$VM"
+    kill "$VM"
+    wait "$VM"
+}
+
 @test "a panic's last words reach the console, and the VM ends" {
     run vmm --cmdline "$WORDS earlyprintk=serial,0x3f8,keep TEST=panic"
     [ "$status" -eq 0 ]
