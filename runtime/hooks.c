@@ -341,7 +341,9 @@ int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, pid_t inside
 int hooks_run_for(const struct spec_hooks *h, enum spec_hook_kind kind, const struct state *state,
                   enum status status, struct err *e)
 {
-    const char *cwd = access(state->bundle, X_OK) == 0 ? state->bundle : "/";
+    /* a damaged state names none */
+    bool there = state->bundle && access(state->bundle, X_OK) == 0;
+    const char *cwd = there ? state->bundle : "/";
     pid_t inside = kind == HOOK_CREATE_CONTAINER ? state->shim.pid : 0;
     json_t *j = state_json(state, status, NULL);
     cleanup_free char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
