@@ -11,12 +11,8 @@
 
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/driver_ring.h"
-#include "vmm/virtio/mmio.h"
+#include "tests/unit/mmio_machine.h"
 
-#include <linux/virtio_mmio.h>
-#include <sys/eventfd.h>
-
-#define DEVICE_GPA       0xd0000000ull
 #define DEVICE_QUEUE_MAX 64u
 #define DEVICE_DATA      0x20000ull
 #define DEVICE_DATA_LEN  0x20000ull
@@ -24,16 +20,10 @@
 
 struct device {
     struct driver d; /* its memory alone: the driver here keeps no books */
-    struct loop loop;
-    struct bus bus;
-    struct bus_host bus_host;
-    struct irq_host irq_host;
-    int notify[VIRTIO_QUEUES_MAX];
-    uint16_t size[VIRTIO_QUEUES_MAX]; /* of the queues; not 0 */
+    struct machine m;
     unsigned nqueues;
-    struct virtio_device *dev;
-    struct mmio *mmio;
-    uint64_t brk; /* of DEVICE_DATA */
+    uint16_t size[VIRTIO_QUEUES_MAX]; /* of the queues; not 0 */
+    uint64_t brk;                     /* of DEVICE_DATA */
 };
 
 static inline uint64_t device_desc(unsigned q)
@@ -46,141 +36,65 @@ static inline uint64_t device_avail(unsigned q)
     return device_desc(q) + 0x1000;
 }
 
-static inline uint64_t device_used(unsigned q)
-{
-    return device_desc(q) + 0x2000;
-}
-
 /* --- the machine ------------------------------------------------------------------------------ */
-
-static inline int device_ioeventfd(void *arg, int efd, uint64_t gpa, uint32_t match, struct err *e)
-{
-    struct device *t = arg;
-
-    (void)e;
-    if (gpa == DEVICE_GPA + VIRTIO_MMIO_QUEUE_NOTIFY) {
-        assert_true(match < VIRTIO_QUEUES_MAX);
-        t->notify[match] = efd;
-    }
-    return 0;
-}
-
-static inline int device_page(void *arg, uint64_t gpa, void *page, struct err *e)
-{
-    (void)arg;
-    (void)gpa;
-    (void)page;
-    (void)e;
-    return 0;
-}
-
-static inline int device_irq(void *arg, int efd, unsigned gsi, struct err *e)
-{
-    (void)arg;
-    (void)efd;
-    (void)gsi;
-    (void)e;
-    return 0;
-}
 
 /* Memory and loop, for the device that device_open then takes. */
 static inline void device_machine(struct device *t)
 {
-    struct err e = ERR_INIT;
-
     memset(t, 0, sizeof(*t));
     driver_mem_open(&t->d);
-    assert_int_equal(loop_init(&t->loop, &e), 0);
-    bus_init(&t->bus, NULL);
-    t->bus_host = (struct bus_host){device_ioeventfd, device_page, t};
-    t->irq_host = (struct irq_host){device_irq, t};
+    machine_open(&t->m, &t->d.mem);
 }
 
 static inline void device_open(struct device *t, struct virtio_device *dev)
 {
-    struct mmio_place place = {&t->d.mem,    &t->loop,   &t->bus, &t->bus_host,
-                               &t->irq_host, DEVICE_GPA, 7};
     struct err e = ERR_INIT;
 
     assert_non_null(dev);
-    t->dev = dev;
     t->nqueues = dev->ops->nqueues;
     for (unsigned q = 0; q < t->nqueues; q++)
         t->size[q] =
             dev->ops->queue_max < DEVICE_QUEUE_MAX ? dev->ops->queue_max : DEVICE_QUEUE_MAX;
-    assert_int_equal(mmio_new(dev, &place, &t->mmio, &e), 0);
+    assert_int_equal(machine_add(&t->m, dev, 0, &e), 0);
 }
 
 static inline void device_close(struct device *t)
 {
-    mmio_free(t->mmio);
-    loop_done(&t->loop);
+    machine_close(&t->m);
     memory_done(&t->d.mem);
-}
-
-static inline uint32_t device_read(struct device *t, unsigned reg)
-{
-    uint32_t v;
-
-    bus_read(&t->bus, DEVICE_GPA + reg, &v, sizeof(v));
-    return v;
-}
-
-static inline void device_write(struct device *t, unsigned reg, uint32_t v)
-{
-    bus_write(&t->bus, DEVICE_GPA + reg, &v, sizeof(v));
 }
 
 /* A device that was broken shows it, and one that was not does not. */
 static inline void device_turn(struct device *t)
 {
-    assert_int_equal(loop_once(&t->loop, 0), 0);
-    assert_int_equal(!!(device_read(t, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET),
-                     t->dev->broken);
+    assert_int_equal(loop_once(&t->m.loop, 0), 0);
+    assert_int_equal(needs_reset(&t->m), t->m.dev->broken);
 }
 
 static inline void device_notify(struct device *t, unsigned q)
 {
-    assert_int_equal(eventfd_write(t->notify[q], 1), 0);
+    notify(&t->m, q);
     device_turn(t);
 }
 
 /* --- a driver in good order ------------------------------------------------------------------- */
-
-static inline void device_queue_up(struct device *t, unsigned q)
-{
-    device_write(t, VIRTIO_MMIO_QUEUE_SEL, q);
-    device_write(t, VIRTIO_MMIO_QUEUE_NUM, t->size[q]);
-    device_write(t, VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)device_desc(q));
-    device_write(t, VIRTIO_MMIO_QUEUE_DESC_HIGH, 0);
-    device_write(t, VIRTIO_MMIO_QUEUE_AVAIL_LOW, (uint32_t)device_avail(q));
-    device_write(t, VIRTIO_MMIO_QUEUE_AVAIL_HIGH, 0);
-    device_write(t, VIRTIO_MMIO_QUEUE_USED_LOW, (uint32_t)device_used(q));
-    device_write(t, VIRTIO_MMIO_QUEUE_USED_HIGH, 0);
-    memset(driver_ptr(&t->d, device_desc(q), 0x4000), 0, 0x4000);
-    device_write(t, VIRTIO_MMIO_QUEUE_READY, 1);
-}
 
 /* From reset to DRIVER_OK; of the features that are offered those in `wanted`. */
 static inline void device_up(struct device *t, uint64_t wanted)
 {
     uint64_t offered;
 
-    device_write(t, VIRTIO_MMIO_STATUS, 0);
-    device_write(t, VIRTIO_MMIO_STATUS, 3);
-    device_write(t, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
-    offered = device_read(t, VIRTIO_MMIO_DEVICE_FEATURES);
-    device_write(t, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
-    offered |= (uint64_t)device_read(t, VIRTIO_MMIO_DEVICE_FEATURES) << 32;
-    wanted = offered & (wanted | 1ull << VIRTIO_F_VERSION_1);
-    device_write(t, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
-    device_write(t, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)wanted);
-    device_write(t, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-    device_write(t, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(wanted >> 32));
-    device_write(t, VIRTIO_MMIO_STATUS, 11);
-    for (unsigned q = 0; q < t->nqueues; q++)
-        device_queue_up(t, q);
-    device_write(t, VIRTIO_MMIO_STATUS, 15);
+    wr(&t->m, VIRTIO_MMIO_STATUS, 0);
+    wr(&t->m, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
+    offered = rd(&t->m, VIRTIO_MMIO_DEVICE_FEATURES);
+    wr(&t->m, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
+    offered |= (uint64_t)rd(&t->m, VIRTIO_MMIO_DEVICE_FEATURES) << 32;
+    features(&t->m, offered & (wanted | V1));
+    for (unsigned q = 0; q < t->nqueues; q++) {
+        memset(driver_ptr(&t->d, device_desc(q), 0x4000), 0, 0x4000);
+        queue(&t->m, q, t->size[q], device_desc(q));
+    }
+    wr(&t->m, VIRTIO_MMIO_STATUS, 15);
 }
 
 /* Room in DEVICE_DATA, which is used again and again. */
@@ -277,13 +191,37 @@ static inline void device_fuzz_access(struct device *t, struct fuzz *f)
 {
     uint8_t how = fuzz_u8(f), bytes[8];
     unsigned len = 1u << (how & 3);
-    uint64_t gpa = DEVICE_GPA + fuzz_u16(f) % (MMIO_PAGE_SIZE - 8);
+    uint64_t gpa = GPA + fuzz_u16(f) % (MMIO_PAGE_SIZE - 8);
 
     fuzz_take(f, bytes, len);
     if (how & 4)
-        bus_read(&t->bus, gpa, bytes, len);
+        bus_read(&t->m.bus, gpa, bytes, len);
     else
-        bus_write(&t->bus, gpa, bytes, len);
+        bus_write(&t->m.bus, gpa, bytes, len);
+}
+
+/*
+ * The state is saved, changed as the input says, and loaded into the transport as it is after a
+ * reset. One that was not changed must be taken.
+ */
+static inline void device_fuzz_state(struct device *t, struct fuzz *f)
+{
+    static uint8_t state[MMIO_SAVE_MAX];
+    int len = mmio_save(t->m.mmio, state, sizeof(state)), got;
+    uint8_t changes = fuzz_u8(f) % 4, cut = fuzz_u8(f);
+
+    if (len < 0)
+        return;
+    for (unsigned i = 0; i < changes; i++)
+        state[fuzz_u16(f) % (unsigned)len] = fuzz_u8(f);
+    if (cut & 1 && cut < len)
+        len -= cut;
+    wr(&t->m, VIRTIO_MMIO_STATUS, 0);
+    got = mmio_load(t->m.mmio, state, (size_t)len);
+    assert_true(got == 0 || changes > 0 || (cut & 1));
+    if (got == 0)
+        assert_int_equal(mmio_save(t->m.mmio, state, sizeof(state)), len);
+    device_turn(t);
 }
 
 /* The device's own steps, for what is behind it on the host. */
@@ -298,6 +236,10 @@ static inline void device_fuzz_step(struct device *t, struct fuzz *f, device_ste
         own(t, f, step & 0x7f);
         return;
     }
+    if (step >= 0x7c && step < 0x80) {
+        device_fuzz_state(t, f);
+        return;
+    }
     which = step % DEVICE_STEPS;
     if (which == 0)
         device_up(t, fuzz_u64(f));
@@ -310,7 +252,7 @@ static inline void device_fuzz_step(struct device *t, struct fuzz *f, device_ste
     else if (which == 5)
         device_fuzz_access(t, f);
     else if (which == 6)
-        device_write(t, 4u * (fuzz_u8(f) % 64), fuzz_u32(f));
+        wr(&t->m, 4u * (fuzz_u8(f) % 64), fuzz_u32(f));
     else if (which == 7)
         device_notify(t, fuzz_u8(f) % t->nqueues);
     else

@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int fd = make_disk();
 
     device_machine(&t);
-    device_open(&t, virtio_blk_new(&t.loop, dup(fd), readonly, "serial", &e));
+    device_open(&t, virtio_blk_new(&t.m.loop, dup(fd), readonly, "serial", &e));
     device_fuzz(&t, &f, NULL);
     device_close(&t);
     check_disk(fd, readonly);

@@ -147,7 +147,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     x->peer = pair[1];
     x->file = memfd_create("file", MFD_CLOEXEC);
     assert_true(x->file >= 0 && write(x->file, "some bytes", 10) == 10);
-    device_open(&x->t, virtio_fs_new(&x->t.loop, pair[0], "bulkhead", &e));
+    device_open(&x->t, virtio_fs_new(&x->t.m.loop, pair[0], "bulkhead", &e));
     device_fuzz(&x->t, &f, own_step);
     device_close(&x->t);
     close_fd(&x->peer);

@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err e = ERR_INIT;
 
     device_machine(&t);
-    device_open(&t, virtio_rng_new(&t.loop, &e));
+    device_open(&t, virtio_rng_new(&t.m.loop, &e));
     device_fuzz(&t, &f, NULL);
     device_close(&t);
     return 0;

@@ -105,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     memset(&x->g, 0, sizeof(x->g));
     device_machine(&x->t);
-    device_open(&x->t, guest_device(&x->g, &x->t.loop));
+    device_open(&x->t, guest_device(&x->g, &x->t.m.loop));
     for (unsigned i = 0; i < SOCKETS; i++)
         x->fd[i] = -1;
     device_fuzz(&x->t, &f, own_step);
