@@ -54,10 +54,9 @@ struct fs_reply {
 /* An operation returns 0 or -errno; after an error what is in the reply does not count. */
 typedef int fs_op(struct fs *fs, struct fs_request *rq, struct fs_reply *rp);
 
+/* node.c */
 /* len zeroed bytes at the end of the reply; the buffer is larger than any fixed reply. */
 void *fs_reply_put(struct fs_reply *rp, size_t len);
-
-/* attr.c */
 int fs_stat(int fd, struct statx *out) must_check;
 void fs_attr(struct fs *fs, const struct statx *st, struct fuse_attr *out);
 /* Looks a checked name up and counts the lookup. Fills *out and, if wanted, *node. */
@@ -65,12 +64,14 @@ int fs_lookup(struct fs *fs, struct inode *dir, const char *name, struct fuse_en
               struct inode **node) must_check;
 /* The same for a file that is open (O_PATH or not) and may have no name. */
 int fs_adopt(struct fs *fs, int fd, struct fuse_entry_out *out, struct inode **node) must_check;
+/* Opens the file of an inode, which must be of type S_IFREG or S_IFDIR. fd or -errno. */
+int fs_reopen(struct fs *fs, const struct inode *i, uint32_t type, int flags) must_check;
+
+/* attr.c */
 fs_op op_lookup, op_getattr, op_setattr, op_statfs;
 fs_op op_forget, op_batch_forget; /* the server sends no reply */
 
 /* open.c */
-/* Opens the file of an inode, which must be of type S_IFREG or S_IFDIR. fd or -errno. */
-int fs_reopen(struct fs *fs, const struct inode *i, uint32_t type, int flags) must_check;
 fs_op op_open, op_create, op_tmpfile, op_release;
 
 /* file.c */

@@ -33,22 +33,6 @@
  */
 #define STAMP_SETTLED_NS 2000000000ll
 
-int fs_reopen(struct fs *fs, const struct inode *i, uint32_t type, int flags)
-{
-    char num[16];
-    int fd;
-
-    if (i->type != type) {
-        if (type == S_IFDIR)
-            return -ENOTDIR;
-        return i->type == S_IFDIR ? -EISDIR : i->type == S_IFLNK ? -ELOOP : -ENXIO;
-    }
-    (void)snprintf(num, sizeof(num), "%d", i->fd);
-    /* O_NONBLOCK: not to wait for the holder of a lease. */
-    fd = openat(fs->proc_fd, num, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
-}
-
 static int64_t timestamp_ns(const struct statx_timestamp *t)
 {
     return t->tv_sec * 1000000000ll + t->tv_nsec;

@@ -130,17 +130,6 @@ static const struct operation *operation_of(uint32_t opcode)
     return &operations[opcode];
 }
 
-void *fs_reply_put(struct fs_reply *rp, size_t len)
-{
-    void *p = rp->buf + rp->len;
-
-    if (len > rp->cap - rp->len)
-        abort(); /* operations bound what they put: see FUSE_WIRE_REPLY_MAX */
-    memset(p, 0, len);
-    rp->len += len;
-    return p;
-}
-
 static int run(struct fs *fs, const struct operation *op, struct fs_request *rq,
                struct fs_reply *rp)
 {

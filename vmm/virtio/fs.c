@@ -163,7 +163,7 @@ static int serve_queue(struct fs_dev *f, unsigned n)
     return 1;
 }
 
-void fs_dev_serve(void *arg)
+static void serve(void *arg)
 {
     struct fs_dev *f = arg;
     int more = 0;
@@ -186,7 +186,18 @@ static void io_back(void *arg, struct fs_job *job)
     struct fs_dev *f = arg;
 
     fs_io_end(f, (struct fs_slot *)job);
-    fs_dev_serve(f);
+    serve(f);
+}
+
+/* The server has replied, is dead, or has room for requests that waited. */
+static void on_socket(struct loop_source *source, uint32_t events)
+{
+    struct fs_dev *f = source->arg;
+
+    if (events & EPOLLOUT)
+        (void)loop_watch(f->dev.loop, &f->source, EPOLLIN);
+    fs_take_replies(f);
+    serve(f);
 }
 
 /* --- the device ------------------------------------------------------------------------------- */
@@ -205,7 +216,7 @@ static int fs_activate(struct virtio_device *dev)
 static void fs_kick(struct virtio_device *dev, unsigned n)
 {
     (void)n;
-    fs_dev_serve(to_fs(dev));
+    serve(to_fs(dev));
 }
 
 static void fs_reset(struct virtio_device *dev)
@@ -366,10 +377,10 @@ static int prepare(struct fs_dev *f, struct loop *loop, int sock, const char *ta
     rc = fs_io_init(&f->io, loop, io_back, f, e);
     if (rc < 0)
         return rc;
-    rc = again_init(&f->again, loop, fs_dev_serve, f);
+    rc = again_init(&f->again, loop, serve, f);
     if (rc < 0)
         return err_set(e, -rc, "virtio-fs: an eventfd: %s", strerror(-rc));
-    rc = loop_add(loop, &f->source, sock, EPOLLIN, fs_on_socket, f);
+    rc = loop_add(loop, &f->source, sock, EPOLLIN, on_socket, f);
     if (rc < 0)
         return err_set(e, -rc, "virtio-fs: watch the file server's socket: %s", strerror(-rc));
     f->sock = sock;

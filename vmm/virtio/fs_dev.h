@@ -1,7 +1,7 @@
 /*
- * Inside the file system device: what its three parts share. fs.c is the device and takes requests
- * from the queues; fs_slots.c keeps what is under way and the open files, and reads and writes them
- * by fs_io.c; fs_peer.c speaks with the file server.
+ * Inside the file system device: what its three parts share. fs.c is the device, takes requests
+ * from the queues and calls the others; fs_peer.c speaks with the file server; fs_slots.c, below
+ * both, keeps what is under way and the open files, and reads and writes them by fs_io.c.
  *
  * All of it belongs to the loop thread, or to a vCPU thread that resets the device while the
  * transport's lock holds the loop off; but for what is lent to the threads of fs_io.c with a job:
@@ -87,9 +87,6 @@ struct fs_dev {
     uint8_t *reply; /* FUSE_WIRE_REPLY_MAX */
 };
 
-/* fs.c: takes what the queues have. arg: the device. */
-void fs_dev_serve(void *arg);
-
 /* fs_slots.c */
 /* NULL when FS_SLOTS requests are under way. */
 struct fs_slot *fs_slot_get(struct fs_dev *f);
@@ -123,8 +120,8 @@ int fs_forward(struct fs_dev *f, struct fs_slot *s, const struct fs_request_head
 int fs_tell(struct fs_dev *f, const struct fs_slot *s, const struct fs_request_head *h) must_check;
 /* Tells the server of a reset, if that is still to do. 0 or -errno. */
 int fs_send_forget_all(struct fs_dev *f);
-/* The server is gone, or as good as gone: everything under way is answered ENOTCONN. */
-void fs_server_lost(struct fs_dev *f);
-void fs_on_socket(struct loop_source *source, uint32_t events);
+/* A round of replies, which end their requests. When the server is gone, or as good as gone, all
+ * that is under way is answered ENOTCONN. */
+void fs_take_replies(struct fs_dev *f);
 
 #endif

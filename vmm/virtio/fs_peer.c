@@ -27,7 +27,8 @@ static bool drop_files(struct fs_dev *f)
     return false;
 }
 
-void fs_server_lost(struct fs_dev *f)
+/* The server is gone, or as good as gone: everything under way is answered ENOTCONN. */
+static void server_lost(struct fs_dev *f)
 {
     if (f->sock < 0)
         return;
@@ -85,7 +86,7 @@ static int send_request(struct fs_dev *f, const struct fs_slot *s, const struct 
         rc = send_server(f, &mine, &s->chain);
     if (rc == 0 || rc == -EAGAIN)
         return rc;
-    fs_server_lost(f);
+    server_lost(f);
     return -ENOTCONN;
 }
 
@@ -227,13 +228,10 @@ static ssize_t receive(struct fs_dev *f, int *fd)
     return msg.msg_flags & MSG_TRUNC ? -EPROTO : n;
 }
 
-void fs_on_socket(struct loop_source *source, uint32_t events)
+void fs_take_replies(struct fs_dev *f)
 {
-    struct fs_dev *f = source->arg;
     ssize_t n = 1;
 
-    if (events & EPOLLOUT)
-        (void)loop_watch(f->dev.loop, &f->source, EPOLLIN);
     for (unsigned i = 0; i < FS_ROUND_MAX && n > 0; i++) {
         int fd = -1;
         n = receive(f, &fd);
@@ -243,6 +241,5 @@ void fs_on_socket(struct loop_source *source, uint32_t events)
             fs_io_close(&f->io, fd);
     }
     if (n <= 0 && n != -EAGAIN)
-        fs_server_lost(f);
-    fs_dev_serve(f);
+        server_lost(f);
 }
