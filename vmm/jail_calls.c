@@ -83,8 +83,9 @@ static const struct {
     {SCMP_SYS(recvmsg), L},
     {SCMP_SYS(recvfrom), L},
     {SCMP_SYS(sendto), L},
-    /* Random numbers for the guest. */
+    /* Random numbers for the guest, and the rests between them. */
     {SCMP_SYS(getrandom), L},
+    {SCMP_SYS(timerfd_settime), L},
     /* Statistics: how much guest RAM is touched. */
     {SCMP_SYS(mincore), L},
     /* A device that starts its own thread, and the loop thread when it narrows itself. */

@@ -1,6 +1,24 @@
 /* The entropy device against a driver in plain memory. */
 #include "tests/unit/driver_ring.h"
 
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+/* The device's rests, in place of the C library's: `held` ones do not end by themselves. */
+static bool held;
+static unsigned rests;
+static int timer_fd;
+static struct itimerspec timer_spec;
+
+int timerfd_settime(int fd, int flags, const struct itimerspec *spec, struct itimerspec *old)
+{
+    rests++;
+    timer_fd = fd;
+    timer_spec = *spec;
+    return held ? 0 : (int)syscall(SYS_timerfd_settime, fd, flags, spec, old);
+}
+
 struct fixture {
     struct loop loop;
     struct driver d;
@@ -122,6 +140,64 @@ static void test_endless_ring(void **state)
     close_it(&f);
 }
 
+/* Kicks and turns of the loop in which nothing may be served. */
+static void expect_rest(struct fixture *f)
+{
+    struct driver_used used;
+    unsigned before = rests;
+
+    for (unsigned i = 0; i < 100; i++) {
+        driver_kick(&f->d, 0);
+        assert_int_equal(loop_once(&f->loop, 0), 0);
+    }
+    assert_false(driver_poll(&f->d, 0, &used));
+    assert_int_equal(rests, before);
+}
+
+static void end_rest(void)
+{
+    assert_in_range(timer_spec.it_value.tv_nsec, 1000000, 100000000);
+    assert_int_equal(syscall(SYS_timerfd_settime, timer_fd, 0, &timer_spec, NULL), 0);
+}
+
+/* A driver that never stops has a bounded part of the loop thread's time, however often it kicks,
+ * asks for next to nothing, or resets the device. */
+static void test_rests(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct driver_used used;
+
+    held = true;
+    rests = 0;
+    open_it(&f, 16);
+    uint64_t a = driver_alloc(&f.d, 16, 1);
+    for (unsigned i = 0; i < 16; i++) {
+        assert_int_equal(rests, 0);
+        driver_submit(&f.d, 0, SEGS(SEG_W(a, 1)));
+        assert_true(driver_poll(&f.d, 0, &used));
+        assert_int_equal(used.len, 1);
+    }
+    assert_int_equal(rests, 1);
+    for (unsigned i = 0; i < 16; i++)
+        (void)driver_ring_add(&f.d, &f.d.ring[0], SEGS(SEG_W(a, 1)));
+    expect_rest(&f);
+    end_rest();
+    for (unsigned i = 0; i < 16; i++)
+        driver_wait(&f.d, 0, &used);
+    assert_int_equal(rests, 2);
+
+    driver_reset(&f.d);
+    driver_activate(&f.d, 1, 16, EVENT_IDX);
+    (void)driver_ring_add(&f.d, &f.d.ring[0], SEGS(SEG_W(a, 1)));
+    expect_rest(&f);
+    end_rest();
+    driver_wait(&f.d, 0, &used);
+    assert_int_equal(rests, 2);
+    held = false;
+    close_it(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -130,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_readable_buffer_breaks),
         cmocka_unit_test(test_bad_ring_breaks),
         cmocka_unit_test(test_endless_ring),
+        cmocka_unit_test(test_rests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,9 +31,8 @@
 
 struct blk {
     struct virtio_device dev;
-    struct blk_server
-        server;         /* `hold` is written under the lock: true between reset and activate */
-    struct again again; /* only without a worker */
+    struct blk_server server; /* `hold`: between reset and activate; written under the lock */
+    struct again again;       /* only without a worker */
     bool started;
     pthread_t worker;
     struct loop_source report; /* eventfd: the worker found the queue broken */

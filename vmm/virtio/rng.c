@@ -1,23 +1,29 @@
 /*
  * The entropy device (virtio 1.2, 5.4): fills the guest's buffers from the host's getrandom. It has
- * no state but its queue, and thus nothing to save. Runs on the loop thread.
+ * no state but its queue, and thus nothing to save. Runs on the loop thread, which a guest that
+ * asks for ever must not keep busy: after a share of requests the device rests.
  */
-#include "vmm/virtio/again.h"
+#include "lib/cleanup.h"
 #include "vmm/virtio/virtio.h"
 
 #include <errno.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #define RNG_QUEUE_SIZE  16
 #define RNG_BYTES_MAX   4096 /* of one request: the device may give less than was asked (5.4.6.2) */
-#define RNG_ROUND_MAX   RNG_QUEUE_SIZE /* requests before the loop's other sources get their turn */
+#define RNG_SHARE       RNG_QUEUE_SIZE /* requests between two rests: 64 KiB at most */
+#define RNG_REST_NS     5000000        /* twenty times what such a share takes */
 #define RNG_SEGMENT_MAX 8
 
 struct rng {
     struct virtio_device dev;
-    struct again again;
+    struct loop_source timer; /* ends a rest */
+    unsigned left;            /* of the share; 0: the timer is set. A reset gives none back */
     struct queue_chain chain;
 };
 
@@ -42,26 +48,38 @@ static uint32_t fill(const struct queue_chain *c)
     return done;
 }
 
-static void rng_serve(void *arg)
+static void rng_serve(struct rng *r)
 {
-    struct rng *r = arg;
+    const struct itimerspec rest = {.it_value.tv_nsec = RNG_REST_NS};
     struct virtqueue *q = &r->dev.queues[0];
     int rc = 0;
 
-    if (!r->dev.active || r->dev.broken)
+    if (!r->dev.active || r->dev.broken || r->left == 0)
         return;
-    for (unsigned i = 0; i < RNG_ROUND_MAX && (rc = queue_pop(q, &r->chain)) == 1; i++) {
+    while (r->left > 0 && (rc = queue_pop(q, &r->chain)) == 1) {
         if (r->chain.nread > 0) { /* 5.4.6.1: the driver places no readable buffer */
             rc = -EPROTO;
             break;
         }
         queue_push(q, r->chain.head, fill(&r->chain));
+        if (--r->left == 0)
+            (void)timerfd_settime(r->timer.fd, 0, &rest, NULL);
     }
     virtio_notify(&r->dev, 0);
     if (rc < 0)
         virtio_broken(&r->dev);
-    else if (rc == 1)
-        again_ask(&r->again);
+}
+
+static void on_timer(struct loop_source *s, uint32_t events)
+{
+    struct rng *r = s->arg;
+    uint64_t count;
+
+    (void)events;
+    if (read(s->fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
+        return;
+    r->left = RNG_SHARE;
+    rng_serve(r);
 }
 
 static void rng_kick(struct virtio_device *dev, unsigned n)
@@ -78,15 +96,20 @@ static int rng_activate(struct virtio_device *dev)
 
 static void rng_reset(struct virtio_device *dev)
 {
-    again_cancel(&to_rng(dev)->again);
+    (void)dev;
 }
 
 static void rng_free(struct virtio_device *dev)
 {
-    if (!dev)
+    struct rng *r = to_rng(dev);
+    int fd;
+
+    if (!r)
         return;
-    again_done(&to_rng(dev)->again);
-    free(dev);
+    fd = r->timer.fd;
+    loop_del(dev->loop, &r->timer);
+    close_fd(&fd);
+    free(r);
 }
 
 static const struct virtio_ops rng_ops = {
@@ -109,10 +132,13 @@ struct virtio_device *virtio_rng_new(struct loop *loop, struct err *e)
     }
     r->dev.ops = &rng_ops;
     r->dev.loop = loop;
-    r->again = (struct again)AGAIN_INIT;
-    int rc = again_init(&r->again, loop, rng_serve, r);
+    r->left = RNG_SHARE;
+    r->timer = (struct loop_source)LOOP_SOURCE_INIT;
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    int rc = fd < 0 ? -errno : loop_add(loop, &r->timer, fd, EPOLLIN, on_timer, r);
     if (rc < 0) {
-        (void)err_set(e, -rc, "virtio-rng: cannot make its eventfd");
+        close_fd(&fd);
+        (void)err_set(e, -rc, "virtio-rng: cannot make its timer: %s", strerror(-rc));
         free(r);
         return NULL;
     }
