@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -137,12 +138,17 @@ static int child_loop_lives(void)
     struct jail j;
     struct err e = ERR_INIT;
     int pair[2], efd = eventfd(0, 0), ep = epoll_create1(0);
+    int timer = timerfd_create(CLOCK_MONOTONIC, 0);
+    const struct itimerspec soon = {.it_value.tv_nsec = 1};
     struct epoll_event ev = {.events = EPOLLIN};
+    uint64_t count;
     char c;
 
     CHECK(enter(&j) == 0);
     CHECK(jail_filter(&j, JAIL_DEVICE, &e) == 0);
     CHECK(jail_filter(&j, JAIL_LOOP, &e) == 0);
+    CHECK(timerfd_settime(timer, 0, &soon, NULL) == 0);
+    CHECK(read(timer, &count, sizeof(count)) == sizeof(count));
     CHECK(pthread_kill(pthread_self(), 0) == 0);
     CHECK(epoll_ctl(ep, EPOLL_CTL_ADD, efd, &ev) == 0);
     CHECK(eventfd_write(efd, 1) == 0 && epoll_wait(ep, &ev, 1, -1) == 1);

@@ -106,6 +106,11 @@ facts() {
     cmp "$WORK/disk" "$WORK/before"
 }
 
+@test "random numbers, more than come without a rest" {
+    run vmm --serial --rng --cmdline "$WORDS $CONSOLE TEST=rng"
+    [[ $output == *"rng ok"* ]]
+}
+
 @test "the serial port in both directions" {
     mkfifo "$WORK/in"
     "$BULKHEAD_BUILD/bulkhead-vmm" --serial --kernel "$KERNEL" --initrd "$FIXTURES/initrd" \
