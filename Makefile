@@ -60,7 +60,7 @@ check-static check-unit check-fuzz check-host check-kvm: check-%: packages-build
 	+$(Q)tests/check $(BUILD) $*
 
 fuzz: packages-build packages-check packages-fuzz ## look for new bugs, FUZZ_SECONDS (30) for each of FUZZ (all there are)
-	+$(Q)$(MAKE) $(WITH_LIBFUZZER) fuzz-programs
+	+$(Q)$(MAKE) --no-print-directory $(WITH_LIBFUZZER) fuzz-programs
 	$(Q)tests/fuzz/run $(BUILD)/libfuzzer $(FUZZ_SECONDS) $(FUZZ)
 
 bench: packages-build packages-kernel packages-bundle packages-kvm-host packages-check programs guest ## sizes, counts and times, each beside a peer
