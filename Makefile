@@ -214,7 +214,7 @@ $(BUILD)/fuzz/%: $(BUILD)/san/tests/fuzz/%.o $(FUZZ_MAIN) $(SAN_ARCHIVES)
 	$(call link,$(FUZZ_LINK) $(FUZZ_WRAP),$(SAN_LIBS))
 # The agent makes no container: its children and cgroups are played.
 comma := ,
-$(BUILD)/fuzz/fuzz_agent: FUZZ_WRAP := $(addprefix -Wl$(comma)--wrap=,process_spawn devfilter_attach cgroup_make cgroup_remove)
+$(BUILD)/fuzz/fuzz_agent: FUZZ_WRAP := $(addprefix -Wl$(comma)--wrap=,clone_process devfilter_attach cgroup_make cgroup_remove)
 .SECONDARY: $(patsubst %.c,$(BUILD)/san/%.o,$(wildcard tests/fuzz/*.c))
 
 .PHONY: fuzz-programs

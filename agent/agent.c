@@ -7,6 +7,7 @@
 #include "agent/agent.h"
 #include "agent/container.h"
 #include "agent/request.h"
+#include "agent/spawn.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
 
@@ -94,7 +95,7 @@ static void on_signal(struct loop_source *s, uint32_t events)
     (void)events;
     while (read(s->fd, info, sizeof(info)) > 0)
         ;
-    process_reap(s->arg);
+    spawn_reap(s->arg);
 }
 
 static int open_signals(struct agent *a, struct err *e)

@@ -5,11 +5,15 @@
  * finished because of that (replies, EXIT, freeing, the end of the sandbox) is done once per turn
  * by the sweeps, so nothing is freed while a callback might still hold it.
  *
- * Its files stand in layers, the lower knowing nothing of the higher (tests/static/includes):
+ * Its files stand in layers, the lower knowing nothing of the higher (tests/static/includes). Calls
+ * go down; what is told upwards goes by the functions that conn.h's user handed down, or is a state
+ * that the one above looks at:
  *
- *    agent.c                     the loop, the sweeps
- *    request                     what the host's requests mean
- *    container, process, spawn   the objects that last
+ *    agent.c                the loop, the sweeps
+ *    request                what the host's requests mean
+ *    spawn, clone, limits   the children: made, led to their execve, reaped
+ *    container, refuse      what they share: cgroup, freezing, the end of all
+ *    process                one of them: streams, signals, exit
  *    child.h's files | cgroup.h's | conn, relay
  *
  * the child's side, which ends in execve; limits and numbers; bytes of the host.

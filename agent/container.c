@@ -26,17 +26,38 @@ struct container *container_find(struct agent *a, const char *id)
     return c;
 }
 
+struct process *container_find_process(const struct container *c, const char *id)
+{
+    struct process *p = c->processes;
+
+    /* a finished exec may still relay what its children write: its name is free again */
+    while (p && (strcmp(p->id, id) != 0 || ((p->exit_sent || p->failed) && !p->is_init)))
+        p = p->next;
+    return p;
+}
+
+struct process *container_add_process(struct container *c, const char *id, struct err *e)
+{
+    struct process *p = process_new(c->agent, id, e);
+
+    if (p) {
+        p->container = c;
+        p->next = c->processes;
+        c->processes = p;
+    }
+    return p;
+}
+
 bool container_running(const struct container *c)
 {
-    return c->init && c->init->state != PROCESS_EXITED && !c->deleting;
+    return c->init->state != PROCESS_EXITED && !c->deleting;
 }
 
 uint64_t container_oom_kills(struct container *c)
 {
     uint64_t n = 0;
 
-    if (c->cgroup_fd >= 0)
-        (void)cgroup_field(c->cgroup_fd, "memory.events", "oom_kill", &n);
+    (void)cgroup_field(c->cgroup_fd, "memory.events", "oom_kill", &n);
     return n;
 }
 
@@ -111,7 +132,6 @@ static int make_cgroup(struct container *c, struct err *e)
     c->cgroup_fd = cgroup_make(c->agent->cfg.cgroup_dir, c->id, e);
     if (c->cgroup_fd < 0)
         return c->cgroup_fd;
-    c->cgroup_made = true;
     r = cgroup_set(c->cgroup_fd, res, e);
     if (r < 0)
         return r;
@@ -139,26 +159,7 @@ static int find_rootfs(struct container *c, const char *share, struct err *e)
     return 0;
 }
 
-static struct container *container_new(struct agent *a, const char *id, struct err *e)
-{
-    struct container *c = calloc(1, sizeof(*c));
-
-    if (!c) {
-        err_set(e, ENOMEM, "out of memory for a container");
-        return NULL;
-    }
-    c->agent = a;
-    memcpy(c->id, id, strlen(id) + 1); /* its length was checked */
-    c->cgroup_fd = c->device_prog = c->oom_fd = c->cgroup_events_fd = -1;
-    c->oom_src.fd = c->cgroup_src.fd = -1;
-    c->next = a->containers;
-    a->containers = c;
-    a->ncontainers++;
-    return c;
-}
-
-/* Everything up to the running child; on failure the caller deletes the container. */
-static int build(struct container *c, const json_t *body, struct reply_to to, struct err *e)
+static int build(struct container *c, const json_t *body, struct err *e)
 {
     const char *share = NULL, *bundle = NULL;
     json_t *config = NULL;
@@ -177,7 +178,7 @@ static int build(struct container *c, const json_t *body, struct reply_to to, st
         r = spec_parse(config, &c->spec, e);
     if (r < 0)
         return r;
-    c->init = process_new(c, "", e);
+    c->init = container_add_process(c, "", e);
     if (!c->init)
         return -e->code;
     c->init->spec = &c->spec->process;
@@ -188,18 +189,42 @@ static int build(struct container *c, const json_t *body, struct reply_to to, st
         r = find_rootfs(c, share, e);
     if (r >= 0)
         r = make_cgroup(c, e);
-    if (r < 0)
-        return r;
-    c->init->reply = to;
-    c->init->creator = to.conn;
-    r = process_spawn(c->init, e);
-    if (r < 0)
-        c->init->reply.conn = NULL;
     return r;
 }
 
-int container_create(struct agent *a, const char *id, const json_t *body, struct reply_to to,
-                     struct err *e)
+static int remove_cgroup(const struct container *c)
+{
+    return cgroup_remove(c->agent->cfg.cgroup_dir, c->id);
+}
+
+static void container_free(struct container *c)
+{
+    struct agent *a = c->agent;
+
+    for (struct conn *conn = a->conns; conn; conn = conn->next) {
+        if (conn->events_of == c)
+            conn->events_of = NULL;
+    }
+    while (c->processes) {
+        struct process *p = c->processes;
+
+        c->processes = p->next;
+        process_free(p);
+    }
+    loop_del(&a->loop, &c->oom_src);
+    loop_del(&a->loop, &c->cgroup_src);
+    close_fd(&c->oom_fd);
+    close_fd(&c->cgroup_events_fd);
+    close_fd(&c->device_prog);
+    close_fd(&c->cgroup_fd);
+    spec_free(c->spec);
+    free(c->bundle);
+    a->ncontainers--;
+    free(c);
+}
+
+int container_new(struct agent *a, const char *id, const json_t *body, struct container **out,
+                  struct err *e)
 {
     struct container *c;
 
@@ -210,23 +235,24 @@ int container_create(struct agent *a, const char *id, const json_t *body, struct
     if (a->ncontainers >= AGENT_CONTAINERS_MAX)
         return err_set(e, EMFILE, "the sandbox holds %d containers, which is its limit",
                        AGENT_CONTAINERS_MAX);
-    c = container_new(a, id, e);
+    c = calloc(1, sizeof(*c));
     if (!c)
+        return err_set(e, ENOMEM, "out of memory for a container");
+    c->agent = a;
+    memcpy(c->id, id, strlen(id) + 1);
+    c->cgroup_fd = c->device_prog = c->oom_fd = c->cgroup_events_fd = -1;
+    c->oom_src.fd = c->cgroup_src.fd = -1;
+    a->ncontainers++;
+    if (build(c, body, e) < 0) {
+        if (c->cgroup_fd >= 0)
+            (void)remove_cgroup(c);
+        container_free(c);
         return -e->code;
-    if (build(c, body, to, e) < 0) {
-        if (c->init && c->init->pid == 0)
-            c->init->state = PROCESS_EXITED;
-        container_fail(c, &to, e);
-        container_delete(c);
     }
+    c->next = a->containers;
+    a->containers = c;
+    *out = c;
     return 0;
-}
-
-void container_fail(struct container *c, struct reply_to *to, const struct err *e)
-{
-    c->failed_reply = *to;
-    c->failure = *e;
-    to->conn = NULL;
 }
 
 void container_delete(struct container *c)
@@ -234,16 +260,20 @@ void container_delete(struct container *c)
     c->deleting = true;
     for (struct process *p = c->processes; p; p = p->next)
         process_kill(p);
-    if (c->cgroup_fd >= 0)
-        (void)cgroup_kill(c->cgroup_fd);
+    (void)cgroup_kill(c->cgroup_fd);
+}
+
+void container_fail(struct container *c, const struct err *e)
+{
+    c->failure = *e;
+    container_delete(c);
 }
 
 void container_stopped(struct container *c)
 {
     struct err e = ERR_INIT;
 
-    if (c->cgroup_fd >= 0)
-        (void)cgroup_kill(c->cgroup_fd); /* what shared the guest's pid namespace, and late execs */
+    (void)cgroup_kill(c->cgroup_fd); /* what shared the guest's pid namespace, and late execs */
     err_set(&e, ESRCH, "container not running");
     reply_error(&c->freeze_reply, &e);
     tell_oom(c); /* the kernel tells of a change of memory.events up to 10 ms late */
@@ -308,39 +338,27 @@ int container_update(struct container *c, const json_t *resources, struct err *e
     return r < 0 ? r : 0;
 }
 
-static void container_free(struct container *c)
+static bool is_empty(const struct container *c)
 {
-    struct agent *a = c->agent;
-
-    for (struct conn *conn = a->conns; conn; conn = conn->next) {
-        if (conn->events_of == c)
-            conn->events_of = NULL;
+    for (const struct process *p = c->processes; p; p = p->next) {
+        if (p->pid)
+            return false;
     }
-    while (c->processes) {
-        struct process *p = c->processes;
-
-        c->processes = p->next;
-        process_free(p);
-    }
-    loop_del(&a->loop, &c->oom_src);
-    loop_del(&a->loop, &c->cgroup_src);
-    close_fd(&c->oom_fd);
-    close_fd(&c->cgroup_events_fd);
-    close_fd(&c->device_prog);
-    close_fd(&c->cgroup_fd);
-    spec_free(c->spec);
-    free(c->bundle);
-    a->ncontainers--;
-    free(c);
+    return true;
 }
 
-/* Execs that are over. The container's init stays for as long as the container does. */
+/*
+ * Execs that are over go. The container's init stays for as long as the container does, and its
+ * exit is told behind those of the processes that were killed with it: the host may end the virtual
+ * machine as soon as it has it.
+ */
 static void sweep_processes(struct container *c)
 {
     for (struct process **at = &c->processes; *at;) {
         struct process *p = *at;
 
-        process_try_exit(p);
+        if (!p->is_init || is_empty(c))
+            process_try_exit(p);
         if (p->is_init || !process_finished(p)) {
             at = &p->next;
             continue;
@@ -350,29 +368,19 @@ static void sweep_processes(struct container *c)
     }
 }
 
-/* Nothing of it runs and its cgroup is gone. */
-static bool is_gone(struct container *c)
-{
-    for (const struct process *p = c->processes; p; p = p->next) {
-        if (p->pid)
-            return false;
-    }
-    return !c->cgroup_made || cgroup_remove(c->agent->cfg.cgroup_dir, c->id) != -EBUSY;
-}
-
 void container_sweep(struct agent *a)
 {
     for (struct container **at = &a->containers; *at;) {
         struct container *c = *at;
 
         sweep_processes(c);
-        if (!c->deleting || !is_gone(c)) {
+        if (!c->deleting || !is_empty(c) || remove_cgroup(c) == -EBUSY) {
             at = &c->next;
             continue;
         }
         *at = c->next;
         reply_ok(&c->delete_reply, NULL);
-        reply_error(&c->failed_reply, &c->failure);
+        reply_error(&c->init->reply, &c->failure);
         container_free(c);
     }
 }

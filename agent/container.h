@@ -1,4 +1,5 @@
-/* A container in the guest: its configuration, its cgroup, its processes. */
+/* A container in the guest: its configuration, its cgroup, its processes. The children behind these
+ * are spawn.h's. */
 #ifndef BULKHEAD_AGENT_CONTAINER_H
 #define BULKHEAD_AGENT_CONTAINER_H
 
@@ -11,9 +12,8 @@ struct container {
     char id[CONTAINER_ID_MAX + 1];
     struct spec *spec;
     char rootfs[PATH_MAX];
-    char *bundle;  /* the host's path, for the state that hooks read; NULL = not told */
-    int cgroup_fd; /* directory; -1 = none */
-    bool cgroup_made;
+    char *bundle;    /* the host's path, for the state that hooks read; NULL = not told */
+    int cgroup_fd;   /* directory */
     int device_prog; /* BPF program attached to the cgroup, -1 = none */
     struct process *init;
     struct process *processes; /* all, init included */
@@ -26,19 +26,20 @@ struct container {
     bool created;  /* CREATE was answered with OK */
     bool deleting; /* everything is killed; freed as soon as nothing is left */
     struct reply_to delete_reply;
-    struct reply_to failed_reply; /* CREATE, to be answered with `failure` when all is gone */
-    struct err failure;
+    struct err failure; /* of CREATE, which is answered when all is gone */
 };
 
 struct container *container_find(struct agent *a, const char *id);
-/* Answers `to` itself when it returns 0: the init process is made asynchronously. */
-int container_create(struct agent *a, const char *id, const json_t *body, struct reply_to to,
-                     struct err *e) must_check;
-/* Remembers why CREATE failed, and who is to be told. */
-void container_fail(struct container *c, struct reply_to *to, const struct err *e);
+/* From a CREATE request: all but the child of its init. */
+int container_new(struct agent *a, const char *id, const json_t *body, struct container **out,
+                  struct err *e) must_check;
+struct process *container_find_process(const struct container *c, const char *id);
+struct process *container_add_process(struct container *c, const char *id, struct err *e);
+/* Deletes it; whoever waits for its init is then told why. */
+void container_fail(struct container *c, const struct err *e);
 /* Kills all; frees later. */
 void container_delete(struct container *c);
-/* The init process is gone: nothing of the container may go on. */
+/* The init process has been reaped: nothing of the container may go on. */
 void container_stopped(struct container *c);
 bool container_running(const struct container *c);
 int container_freeze(struct container *c, bool frozen, struct reply_to to,

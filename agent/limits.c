@@ -3,7 +3,7 @@
  * the guest's first user namespace, which the child may have left. It happens when the child has
  * built its root, so that a tight limit does not get in its way, and before it changes its user.
  */
-#include "agent/process.h"
+#include "agent/spawn.h"
 
 #include <errno.h>
 #include <sys/resource.h>
@@ -79,7 +79,7 @@ static int apply_scheduler(const struct process *p, struct err *e)
     return 0;
 }
 
-int process_apply_limits(const struct process *p, struct err *e)
+int limits_apply(const struct process *p, struct err *e)
 {
     int r = apply_scheduler(p, e);
 

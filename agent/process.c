@@ -1,11 +1,10 @@
 /*
- * Processes that the host asked for: their states, the answers about them, signals, and the exit.
+ * Processes that the host asked for: their streams, signals, and the exit.
  *
- * How the child is made is in spawn.c, what the child does in child.c.
+ * How the child is made and reaped is in spawn.c, what the child does in child.c; a container knows
+ * its processes, and not the other way round.
  */
 #include "agent/process.h"
-#include "agent/child.h"
-#include "agent/container.h"
 #include "agent/relay.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -16,26 +15,14 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
-struct process *process_find(struct container *c, const char *id)
-{
-    struct process *p = c->processes;
-
-    /* a finished exec may still relay what its children write: its name is free again */
-    while (p && (strcmp(p->id, id) != 0 || ((p->exit_sent || p->failed) && !p->is_init)))
-        p = p->next;
-    return p;
-}
-
-struct process *process_new(struct container *c, const char *id, struct err *e)
+struct process *process_new(struct agent *a, const char *id, struct err *e)
 {
     struct process *p;
 
-    if (c->agent->nprocesses >= AGENT_PROCESSES_MAX) {
+    if (a->nprocesses >= AGENT_PROCESSES_MAX) {
         err_set(e, EMFILE, "the sandbox holds %d processes, which is its limit",
                 AGENT_PROCESSES_MAX);
         return NULL;
@@ -45,20 +32,18 @@ struct process *process_new(struct container *c, const char *id, struct err *e)
         err_set(e, ENOMEM, "out of memory for a process");
         return NULL;
     }
-    p->container = c;
+    p->agent = a;
     memcpy(p->id, id, strlen(id) + 1); /* its length was checked */
     p->is_init = !*id;
     p->pidfd = p->sync = p->stdio[0] = p->stdio[1] = p->stdio[2] = -1;
     p->sync_src.fd = -1;
-    p->next = c->processes;
-    c->processes = p;
-    c->agent->nprocesses++;
+    a->nprocesses++;
     return p;
 }
 
 void process_free(struct process *p)
 {
-    struct agent *a = p->container->agent;
+    struct agent *a = p->agent;
 
     for (struct conn *conn = a->conns; conn; conn = conn->next) {
         if (conn->stream_of == p)
@@ -165,7 +150,7 @@ void process_take_stream(struct process *p, int index, int fd, const char *first
     bool terminal = p->spec->terminal;
     unsigned dir = terminal ? RELAY_INPUT | RELAY_OUTPUT : index == 0 ? RELAY_INPUT : RELAY_OUTPUT;
     int end = terminal ? p->stdio[0] : take_fd(&p->stdio[index]);
-    struct relay *r = relay_new(p->container->agent, end, fd, dir, terminal);
+    struct relay *r = relay_new(p->agent, end, fd, dir, terminal);
 
     if (r && relay_feed(r, first, len) < 0) {
         relay_free(r);
@@ -176,55 +161,18 @@ void process_take_stream(struct process *p, int index, int fd, const char *first
         process_kill(p);
 }
 
-int process_start(struct process *p, struct reply_to to, struct err *e)
-{
-    struct child_command cmd = {.order = ORDER_START};
-
-    if (p->state == PROCESS_EXITED)
-        return err_set(e, ESRCH, p->is_init ? "container not running" : "no such process");
-    if (p->state != PROCESS_CREATED)
-        return err_set(e, EINVAL, "cannot start an already running %s",
-                       p->is_init ? "container" : "process");
-    for (int i = 0; i < 3 && !p->spec->terminal; i++) {
-        if (p->relays[i])
-            continue;
-        cmd.null_streams |= 1u << i;
-        close_fd(&p->stdio[i]);
-    }
-    if (send(p->sync, &cmd, sizeof(cmd), MSG_NOSIGNAL) != sizeof(cmd))
-        return err_errno(e, "start process \"%s\"", p->id);
-    p->reply = to;
-    p->state = PROCESS_STARTING;
-    return 0;
-}
-
-/* Processes of the container besides its init, which were killed with it and go any moment. */
-static bool others_end(const struct process *init)
-{
-    if (init->container->cgroup_fd < 0)
-        return false;
-    for (const struct process *p = init->container->processes; p; p = p->next) {
-        if (p != init && p->pid)
-            return true;
-    }
-    return false;
-}
-
 /*
  * The exit is told when all output that was there has been written to the stream connections. An
  * init process takes its container along, so its streams end; an exec may leave children that hold
  * its pipes, whose output is still relayed afterwards. A process that was killed is reported at
  * once: whoever kills it may do so because its reader hangs, and the host bounds what it still
- * drains. An init's comes behind those of the processes that were killed with it: the host may end
- * the virtual machine as soon as it has it.
+ * drains.
  */
 void process_try_exit(struct process *p)
 {
     json_t *body;
 
     if (p->state != PROCESS_EXITED || p->exit_sent || !p->attached)
-        return;
-    if (p->is_init && others_end(p))
         return;
     for (int i = 0; i < 3 && !p->signal; i++) {
         if (p->relays[i] && !p->relays[i]->idle)
@@ -236,12 +184,9 @@ void process_try_exit(struct process *p)
     conn_send(p->attached, PROTO_EXIT, 0, body);
 }
 
-static void exited(struct process *p, const siginfo_t *info)
+void process_exited(struct process *p, const siginfo_t *info, bool oom_kill)
 {
-    struct container *c = p->container;
-    struct err e = ERR_INIT;
-
-    p->pid = 0;
+    p->state = PROCESS_EXITED;
     p->exit_ns = monotonic_ns();
     if (info->si_code == CLD_EXITED) {
         p->status = info->si_status;
@@ -249,47 +194,15 @@ static void exited(struct process *p, const siginfo_t *info)
         p->signal = p->posed_signal ? p->posed_signal : info->si_status;
         p->status = 128 + p->signal;
     }
-    p->oom = container_oom_kills(c) > p->oom_before &&
-             (p->is_init || (info->si_code == CLD_KILLED && info->si_status == SIGKILL));
-    process_read_sync(p); /* its last words, if it failed before execve */
-    p->state = PROCESS_EXITED;
-    err_set(&e, ESRCH, "%s was killed before it could start",
-            p->is_init ? "the container's process" : "the process");
-    reply_error(&p->reply, &e);
-    loop_del(&c->agent->loop, &p->sync_src);
+    p->oom =
+        oom_kill && (p->is_init || (info->si_code == CLD_KILLED && info->si_status == SIGKILL));
+    loop_del(&p->agent->loop, &p->sync_src);
     close_fd(&p->sync);
     for (int i = 0; i < 3; i++) {
         if (p->relays[i])
             relay_settle(p->relays[i]);
         else if (i || !p->spec->terminal)
             close_fd(&p->stdio[i]);
-    }
-    if (p->is_init)
-        container_stopped(c);
-}
-
-static struct process *find_pid(struct agent *a, pid_t pid)
-{
-    for (struct container *c = a->containers; c; c = c->next) {
-        for (struct process *p = c->processes; p; p = p->next) {
-            if (p->pid == pid)
-                return p;
-        }
-    }
-    return NULL;
-}
-
-void process_reap(struct agent *a)
-{
-    for (;;) {
-        siginfo_t info = {0};
-        struct process *p;
-
-        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
-            return;
-        p = find_pid(a, info.si_pid);
-        if (p)
-            exited(p, &info);
     }
 }
 

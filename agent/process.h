@@ -1,8 +1,8 @@
 /*
  * One guest process that the host asked for: a container's init, or an exec.
  *
- * creating -> created (waits for START) -> starting -> running -> exited. The child reports through
- * a seqpacket socket that execve closes; see agent/child.h for what is said on it.
+ * creating -> created (waits for START) -> starting -> running -> exited. What moves it on stands
+ * above it: spawn.h.
  */
 #ifndef BULKHEAD_AGENT_PROCESS_H
 #define BULKHEAD_AGENT_PROCESS_H
@@ -10,6 +10,7 @@
 #include "agent/conn.h"
 
 #include <linux/filter.h>
+#include <signal.h>
 
 enum process_state {
     PROCESS_CREATING,
@@ -20,7 +21,8 @@ enum process_state {
 };
 
 struct process {
-    struct container *container;
+    struct agent *agent;
+    struct container *container; /* not looked into here */
     struct process *next;
     char id[PROTO_PROCESS_ID_MAX + 1]; /* "" = init */
     bool is_init;
@@ -49,29 +51,20 @@ struct process {
     uint64_t oom_before, exit_ns;
 };
 
-struct process *process_find(struct container *c, const char *id);
+struct process *process_new(struct agent *a, const char *id, struct err *e);
 /* Reads "seccomp" and "seccomp_flags" of a request. */
 int process_read_seccomp(struct process *p, const json_t *body, struct err *e) must_check;
-struct process *process_new(struct container *c, const char *id, struct err *e);
-/* Makes the child; p->reply is answered when it is ready or has failed. */
-int process_spawn(struct process *p, struct err *e) must_check;
-int process_start(struct process *p, struct reply_to to, struct err *e) must_check;
 int process_signal(struct process *p, int sig, struct err *e) must_check;
 void process_kill(struct process *p);
 int process_resize(struct process *p, uint16_t rows, uint16_t cols, struct err *e) must_check;
 int process_check_stream(const struct process *p, int index, struct err *e) must_check;
 /* Hands fd (owned) and what was already read from it to the stream. */
 void process_take_stream(struct process *p, int index, int fd, const char *first, size_t len);
-/* Reads what the child says on its sync socket. */
-void process_read_sync(struct process *p);
-/* SIGCHLD: reaps all there is. */
-void process_reap(struct agent *a);
+/* It has been reaped; oom_kill: its container has lost a process for memory since it was made. */
+void process_exited(struct process *p, const siginfo_t *info, bool oom_kill);
 /* Sends EXIT when its time has come. */
 void process_try_exit(struct process *p);
 bool process_finished(const struct process *p); /* nothing of it is needed any more */
 void process_free(struct process *p);
-
-/* limits.c: what the agent sets on the child from outside, where it has the right to. */
-int process_apply_limits(const struct process *p, struct err *e) must_check;
 
 #endif

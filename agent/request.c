@@ -5,7 +5,7 @@
 #include "agent/request.h"
 #include "agent/cgroup.h"
 #include "agent/container.h"
-#include "agent/relay.h"
+#include "agent/spawn.h"
 #include "lib/cleanup.h"
 #include "lib/json.h"
 #include "lib/path.h"
@@ -40,15 +40,18 @@ static int take_stopped(const struct container *c, struct err *e)
 
 static int do_container_create(struct request *q, struct err *e)
 {
+    struct container *c;
     const char *id;
     int r = need_str(q, "id", &id, e);
 
     if (r < 0)
         return r;
-    r = container_create(q->conn->agent, id, q->body, q->to, e);
-    if (r == 0)
-        q->to.conn = NULL;
-    return r;
+    r = container_new(q->conn->agent, id, q->body, &c, e);
+    if (r < 0)
+        return r;
+    spawn_process(c->init, q->to);
+    q->to.conn = NULL;
+    return 0;
 }
 
 static int do_container_delete(struct request *q, struct err *e)
@@ -160,12 +163,12 @@ static int do_process_create(struct request *q, struct err *e)
     if (!path_is_clean_name(id) || strlen(id) > PROTO_PROCESS_ID_MAX)
         return err_set(e, EINVAL, "process must be a plain name of at most %d bytes",
                        PROTO_PROCESS_ID_MAX);
-    if (process_find(c, id))
+    if (container_find_process(c, id))
         return err_set(e, EEXIST, "process %s exists in container %s", id, c->id);
     r = json_get_obj(q->body, "", "spec", &spec, e);
     if (r <= 0)
         return r < 0 ? r : err_set(e, EINVAL, "spec is missing");
-    p = process_new(c, id, e);
+    p = container_add_process(c, id, e);
     if (!p)
         return -e->code;
     r = spec_parse_process(spec, "process", &p->own_spec, e);
@@ -177,23 +180,18 @@ static int do_process_create(struct request *q, struct err *e)
         r = process_read_seccomp(p, q->body, e);
     if (r >= 0)
         r = read_cgroup(p, q->body, e);
-    if (r >= 0) {
-        p->reply = q->to;
-        p->creator = q->conn;
-        r = process_spawn(p, e);
-    }
     if (r < 0) {
-        p->reply.conn = NULL;
         p->state = PROCESS_EXITED;
         return r;
     }
+    spawn_process(p, q->to);
     q->to.conn = NULL;
     return 0;
 }
 
 static int do_process_start(struct request *q, struct err *e)
 {
-    int r = process_start(q->process, q->to, e);
+    int r = spawn_start(q->process, q->to, e);
 
     if (r == 0)
         q->to.conn = NULL;
@@ -246,8 +244,7 @@ static int do_process_attach(struct request *q, struct err *e)
     p->attached = q->conn;
     p->was_attached = true;
     p->creator = NULL;
-    reply_ok(&q->to, NULL);
-    process_try_exit(p);
+    reply_ok(&q->to, NULL); /* the sweep tells of an exit that there has been */
     return 0;
 }
 
@@ -324,7 +321,7 @@ static int find_target(struct request *q, enum needs needs, struct err *e)
     r = json_get_str(q->body, "", "process", &process, e);
     if (r < 0)
         return r;
-    q->process = process_find(q->container, process);
+    q->process = container_find_process(q->container, process);
     if (!q->process)
         return err_set(e, ESRCH, "process \"%.64s\" does not exist in container %.64s", process,
                        id);
@@ -375,7 +372,6 @@ static void conn_gone(struct conn *gone)
             container_thaw(c); /* nobody would ever resume it */
         forget(&c->freeze_reply, gone);
         forget(&c->delete_reply, gone);
-        forget(&c->failed_reply, gone);
     }
 }
 

@@ -7,9 +7,9 @@
  *
  * with a file's own names; what the kernel does not have, and a limit of "max", is left out.
  */
-#include "agent/agent.h"
 #include "agent/cgroup.h"
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/str.h"
 
 #include <fcntl.h>

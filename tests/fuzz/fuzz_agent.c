@@ -1,7 +1,7 @@
 /*
  * The agent and what comes over the host's connections: any bytes, any frames, in any order, from
  * several connections that come and go; and what the children say on their sockets. No container is
- * made: process_spawn is played here, its children die when the input says so, and a cgroup is a
+ * made: clone_process is played here, its children die when the input says so, and a cgroup is a
  * directory of plain files.
  */
 #include "tests/fuzz/scratch.h"
@@ -49,18 +49,12 @@ static struct {
 
 /* --- children --------------------------------------------------------------------------------- */
 
-static void on_sync(struct loop_source *s, uint32_t events)
-{
-    (void)events;
-    process_read_sync(s->arg);
-}
-
-int __wrap_process_spawn(struct process *p, struct err *e);
+int __wrap_clone_process(struct process *p, struct err *e);
 int __wrap_devfilter_attach(int cgroup_fd, const struct spec_device_rule *rules, size_t n,
                             int old_prog, struct err *e);
 
 /* What the real one leaves behind: a socket, pipes, a pid; and nobody with that pid. */
-int __wrap_process_spawn(struct process *p, struct err *e)
+int __wrap_clone_process(struct process *p, struct err *e)
 {
     unsigned k = target.nchildren;
     int pair[2];
@@ -80,7 +74,7 @@ int __wrap_process_spawn(struct process *p, struct err *e)
     target.child[k].process = p;
     target.child[k].sync = pair[1];
     target.nchildren++;
-    return loop_add(&p->container->agent->loop, &p->sync_src, p->sync, EPOLLIN, on_sync, p);
+    return 0;
 }
 
 int __wrap_devfilter_attach(int cgroup_fd, const struct spec_device_rule *rules, size_t n,
