@@ -13,7 +13,7 @@ int cmd_check(int argc, char **argv, const struct globals *g, struct err *e)
         OPTIONS_END,
     };
     struct check_report report;
-    int r = command_parse(argc, argv, options, 0, 0, e);
+    int r = command_parse(g, argc, argv, options, e);
 
     if (r < 0)
         return r;

@@ -14,10 +14,11 @@
 #include <stdbool.h>
 
 struct globals {
-    struct runtime rt; /* --root, --config, --systemd-cgroup, --cgroup-manager */
-    const char *log;   /* --log, NULL = stderr only */
-    bool log_json;     /* --log-format json */
-    bool debug;        /* --debug */
+    struct runtime rt;       /* --root, --config, --systemd-cgroup, --cgroup-manager */
+    const char *log;         /* --log, NULL = stderr only */
+    bool log_json;           /* --log-format json */
+    bool debug;              /* --debug */
+    const struct verb *verb; /* the one that runs */
 };
 
 /*
@@ -29,6 +30,7 @@ typedef int command_fn(int argc, char **argv, const struct globals *g, struct er
 struct verb {
     const char *name;
     command_fn *run;
+    int min, max;          /* how many arguments; max -1 = any number */
     const char *arguments; /* "[options] <container-id>" */
     const char *summary;   /* one line for --help */
     int failure;           /* exit status when run fails; runc: 1, exec 255 */
@@ -37,8 +39,6 @@ struct verb {
 command_fn cmd_check, cmd_checkpoint, cmd_create, cmd_delete, cmd_events, cmd_exec, cmd_features,
     cmd_kill, cmd_list, cmd_pause, cmd_ps, cmd_restore, cmd_resume, cmd_run, cmd_spec, cmd_start,
     cmd_state, cmd_update;
-
-const struct verb *command_find(const char *name); /* NULL when there is none */
 
 /*
  * Options. `--name value`, `--name=value`, one dash or two, as Go's flag package has it; a FLAG
@@ -95,11 +95,8 @@ int command_print(json_t *taken, size_t flags, struct err *e) must_check;
 /* Reads options alone; returns the index of the first argument left. --help prints and exits 0. */
 int options_parse(int argc, char **argv, const struct option *o, const char *usage,
                   struct err *e) must_check;
-/*
- * The same for a verb: demands min..max arguments after the options (max -1 = any number).
- * Returns the index of the first.
- */
-int command_parse(int argc, char **argv, const struct option *o, int min, int max,
+/* The same for the verb that runs: demands its number of arguments after the options. */
+int command_parse(const struct globals *g, int argc, char **argv, const struct option *o,
                   struct err *e) must_check;
 
 #endif

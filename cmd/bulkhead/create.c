@@ -11,7 +11,7 @@ int cmd_create(int argc, char **argv, const struct globals *g, struct err *e)
     };
     struct err warning = ERR_INIT;
     struct shim shim = SHIM_INIT;
-    int first = command_parse(argc, argv, options, 1, 1, e);
+    int first = command_parse(g, argc, argv, options, e);
 
     if (first < 0)
         return first;

@@ -9,7 +9,7 @@ int cmd_delete(int argc, char **argv, const struct globals *g, struct err *e)
         OPTIONS_END,
     };
     struct err warning = ERR_INIT;
-    int first = command_parse(argc, argv, options, 1, 1, e);
+    int first = command_parse(g, argc, argv, options, e);
 
     if (first < 0)
         return first;

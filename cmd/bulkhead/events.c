@@ -133,7 +133,7 @@ int cmd_events(int argc, char **argv, const struct globals *g, struct err *e)
         {"stats", 0, OPTION_FLAG, &stats, "print statistics once and exit"},
         OPTIONS_END,
     };
-    int first = command_parse(argc, argv, options, 1, 1, e);
+    int first = command_parse(g, argc, argv, options, e);
 
     if (first < 0)
         return first;

@@ -76,7 +76,7 @@ int cmd_exec(int argc, char **argv, const struct globals *g, struct err *e)
         {"apparmor", 0, OPTION_STRING, &apparmor, "refused: the guest has no AppArmor"},
         OPTIONS_END,
     };
-    int first = command_parse(argc, argv, options, 1, -1, e);
+    int first = command_parse(g, argc, argv, options, e);
 
     if (first < 0)
         return first;

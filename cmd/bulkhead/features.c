@@ -11,9 +11,8 @@ int cmd_features(int argc, char **argv, const struct globals *g, struct err *e)
     static const struct option options[] = {OPTIONS_END};
     cleanup_free char *text = NULL;
     json_t *doc;
-    int r = command_parse(argc, argv, options, 0, 0, e);
+    int r = command_parse(g, argc, argv, options, e);
 
-    (void)g;
     if (r < 0)
         return r;
     r = document_features(&doc, e);

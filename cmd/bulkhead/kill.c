@@ -11,7 +11,7 @@ int cmd_kill(int argc, char **argv, const struct globals *g, struct err *e)
         {"all", 'a', OPTION_FLAG, &all, "signal every process of the container"},
         OPTIONS_END,
     };
-    int first = command_parse(argc, argv, options, 1, 2, e);
+    int first = command_parse(g, argc, argv, options, e);
 
     if (first < 0)
         return first;

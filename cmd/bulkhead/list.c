@@ -94,7 +94,7 @@ int cmd_list(int argc, char **argv, const struct globals *g, struct err *e)
         {"quiet", 'q', OPTION_FLAG, &quiet, "print ids alone"},
         OPTIONS_END,
     };
-    int first = command_parse(argc, argv, options, 0, 0, e);
+    int first = command_parse(g, argc, argv, options, e);
 
     if (first < 0)
         return first;

@@ -23,29 +23,32 @@
 #define EXIT_EXEC_FAILED  255
 
 static const struct verb verbs[] = {
-    {"check", cmd_check, "[options]", "say whether containers can run on this machine", 1},
-    {"checkpoint", cmd_checkpoint, "[options] <container-id>", "not supported: fails", 1},
-    {"create", cmd_create, "[options] <container-id>",
+    {"check", cmd_check, 0, 0, "[options]", "say whether containers can run on this machine", 1},
+    {"checkpoint", cmd_checkpoint, 0, -1, "[options] <container-id>", "not supported: fails", 1},
+    {"create", cmd_create, 1, 1, "[options] <container-id>",
      "boot a VM and make the container in it, ready to start", 1},
-    {"delete", cmd_delete, "[options] <container-id>", "remove a stopped container and its VM", 1},
-    {"events", cmd_events, "[options] <container-id>", "print statistics and OOM events", 1},
-    {"exec", cmd_exec, "[options] <container-id> <command> [args]",
+    {"delete", cmd_delete, 1, 1, "[options] <container-id>",
+     "remove a stopped container and its VM", 1},
+    {"events", cmd_events, 1, 1, "[options] <container-id>", "print statistics and OOM events", 1},
+    {"exec", cmd_exec, 1, -1, "[options] <container-id> <command> [args]",
      "run another process in a container", EXIT_EXEC_FAILED},
-    {"features", cmd_features, "", "print what is supported, as JSON", 1},
-    {"kill", cmd_kill, "[options] <container-id> [signal]", "send a signal to the init process", 1},
-    {"list", cmd_list, "[options]", "list the containers below --root", 1},
-    {"pause", cmd_pause, "<container-id>", "freeze all processes of a container", 1},
-    {"ps", cmd_ps, "[options] <container-id> [ps options]", "list the container's processes", 1},
-    {"restore", cmd_restore, "[options] <container-id>", "not supported: fails", 1},
-    {"resume", cmd_resume, "<container-id>", "let a paused container go on", 1},
-    {"run", cmd_run, "[options] <container-id>", "create, start, wait and delete in one", 1},
-    {"spec", cmd_spec, "[options]", "write a config.json to start from", 1},
-    {"start", cmd_start, "<container-id>", "run the command of a created container", 1},
-    {"state", cmd_state, "[options] <container-id>", "print a container's state as JSON", 1},
-    {"update", cmd_update, "[options] <container-id>", "change resource limits", 1},
+    {"features", cmd_features, 0, 0, "", "print what is supported, as JSON", 1},
+    {"kill", cmd_kill, 1, 2, "[options] <container-id> [signal]",
+     "send a signal to the init process", 1},
+    {"list", cmd_list, 0, 0, "[options]", "list the containers below --root", 1},
+    {"pause", cmd_pause, 1, 1, "<container-id>", "freeze all processes of a container", 1},
+    {"ps", cmd_ps, 1, -1, "[options] <container-id> [ps options]", "list the container's processes",
+     1},
+    {"restore", cmd_restore, 0, -1, "[options] <container-id>", "not supported: fails", 1},
+    {"resume", cmd_resume, 1, 1, "<container-id>", "let a paused container go on", 1},
+    {"run", cmd_run, 1, 1, "[options] <container-id>", "create, start, wait and delete in one", 1},
+    {"spec", cmd_spec, 0, 0, "[options]", "write a config.json to start from", 1},
+    {"start", cmd_start, 1, 1, "<container-id>", "run the command of a created container", 1},
+    {"state", cmd_state, 1, 1, "[options] <container-id>", "print a container's state as JSON", 1},
+    {"update", cmd_update, 1, 1, "[options] <container-id>", "change resource limits", 1},
 };
 
-const struct verb *command_find(const char *name)
+static const struct verb *find_verb(const char *name)
 {
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
         if (strcmp(verbs[i].name, name) == 0)
@@ -88,31 +91,6 @@ static void tidy_descriptors(void)
     if (fd > 2)
         close(fd);
     (void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
-}
-
-void command_warn(const struct err *warning)
-{
-    if (warning->code)
-        log_warning("%s", warning->msg);
-}
-
-void command_warn_fds(unsigned preserve_fds)
-{
-    if (preserve_fds)
-        log_warning("--preserve-fds %u: the container's process runs without them, descriptors of "
-                    "the host do not reach into a virtual machine",
-                    preserve_fds);
-}
-
-int command_print(json_t *taken, size_t flags, struct err *e)
-{
-    int r = taken ? json_dumpf(taken, stdout, flags) : -1;
-
-    json_decref(taken);
-    if (r < 0)
-        return err_set(e, ENOMEM, "print: out of memory, or stdout is closed");
-    putchar('\n');
-    return 0;
 }
 
 /* A relative --root counts from here, also for those whom we tell the path of. */
@@ -193,11 +171,12 @@ int main(int argc, char **argv)
         return 0;
     }
 
-    const struct verb *v = command_find(argv[first]);
+    const struct verb *v = find_verb(argv[first]);
     if (!v) {
         log_error("No help topic for '%s'", argv[first]);
         return EXIT_UNKNOWN_VERB;
     }
+    g.verb = v;
     int status = v->run(argc - first, argv + first, &g, &e);
     if (status < 0) {
         log_error("%s", e.msg);

@@ -113,26 +113,3 @@ int options_parse(int argc, char **argv, const struct option *table, const char 
     }
     return i;
 }
-
-int command_parse(int argc, char **argv, const struct option *table, int min, int max,
-                  struct err *e)
-{
-    const struct verb *v = command_find(argv[0]);
-    char usage[256];
-
-    snprintf(usage, sizeof usage, "%s %s\n\n%s", argv[0], v ? v->arguments : "",
-             v ? v->summary : "");
-    int first = options_parse(argc, argv, table, usage, e);
-    if (first < 0)
-        return first;
-    int n = argc - first;
-    if (min == max && n != min)
-        return err_set(e, EINVAL, "bulkhead: \"%s\" requires exactly %d argument(s)", argv[0], min);
-    if (n < min)
-        return err_set(e, EINVAL, "bulkhead: \"%s\" requires a minimum of %d argument(s)", argv[0],
-                       min);
-    if (max >= 0 && n > max)
-        return err_set(e, EINVAL, "bulkhead: \"%s\" requires a maximum of %d argument(s)", argv[0],
-                       max);
-    return first;
-}

@@ -5,7 +5,7 @@ static int pause_or_resume(int argc, char **argv, const struct globals *g, bool 
                            struct err *e)
 {
     const struct option options[] = {OPTIONS_END};
-    int first = command_parse(argc, argv, options, 1, 1, e);
+    int first = command_parse(g, argc, argv, options, e);
 
     return first < 0 ? first : container_pause(&g->rt, argv[first], pause, e);
 }

@@ -222,7 +222,7 @@ int cmd_ps(int argc, char **argv, const struct globals *g, struct err *e)
          "their pids on the host"},
         OPTIONS_END,
     };
-    int first = command_parse(argc, argv, options, 1, -1, e);
+    int first = command_parse(g, argc, argv, options, e);
 
     if (first < 0)
         return first;

@@ -52,9 +52,8 @@ int cmd_spec(int argc, char **argv, const struct globals *g, struct err *e)
         OPTIONS_END,
     };
     cleanup_free char *text = NULL;
-    int r = command_parse(argc, argv, options, 0, 0, e);
+    int r = command_parse(g, argc, argv, options, e);
 
-    (void)g;
     if (r < 0)
         return r;
     r = make_text(rootless, &text, e);

@@ -21,7 +21,7 @@ int cmd_state(int argc, char **argv, const struct globals *g, struct err *e)
     };
     struct store store = STORE_INIT;
     struct state state = STATE_INIT;
-    int first = command_parse(argc, argv, options, 1, 1, e);
+    int first = command_parse(g, argc, argv, options, e);
 
     if (first < 0)
         return first;

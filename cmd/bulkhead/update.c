@@ -97,7 +97,7 @@ int cmd_update(int argc, char **argv, const struct globals *g, struct err *e)
     for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
         options[3 + i] =
             (struct option){limits[i].option, 0, OPTION_STRING, &values[i], limits[i].help};
-    int first = command_parse(argc, argv, options, 1, 1, e);
+    int first = command_parse(g, argc, argv, options, e);
     if (first < 0)
         return first;
     if (cache || bandwidth)
