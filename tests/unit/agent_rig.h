@@ -32,6 +32,7 @@ struct rig {
     char cgroup[128]; /* where the agent makes its containers' */
     char socket[96];
     bool controllers; /* memory, pids and cpu can be limited here */
+    bool kept;        /* the container `keeper` runs */
 };
 
 static inline void rig_write(const char *path, const char *text, mode_t mode)
@@ -352,6 +353,79 @@ static inline void rig_run(const struct rig *r, json_t *config, const char *inpu
     rig_do(other, PROTO_CONTAINER_DELETE, "{s:s}", "id", "c");
     close(control);
     close(other);
+}
+
+/* --- a program of tests, all with one agent --------------------------------------------------- */
+
+static struct rig rig;
+
+#define NEEDS_RIG()                                                                                \
+    if (!rig.agent)                                                                                \
+    skip_because("no agent here: it wants root and a cgroup hierarchy")
+
+static inline json_t *rig_sleeper(void)
+{
+    json_t *c = rig_config("");
+
+    rig_set(c, "process.args", rig_json("['sleep','1000']"));
+    return c;
+}
+
+/* One container lives through all tests: without any, the agent would end. */
+static inline int rig_setup(void **state)
+{
+    const char *why = rig_obstacle(&rig);
+    int keeper;
+
+    (void)state;
+    if (why) {
+        print_message("%s\n", why);
+        return 0;
+    }
+    rig_start(&rig);
+    keeper = rig_connect(&rig); /* left open: it deletes nothing, but keeps the container */
+    json_decref(rig_call(keeper, PROTO_CONTAINER_CREATE, rig_create_body("keeper", rig_sleeper())));
+    rig_do(keeper, PROTO_PROCESS_ATTACH, "{s:s,s:s}", "id", "keeper", "process", "");
+    rig_do(keeper, PROTO_PROCESS_START, "{s:s,s:s}", "id", "keeper", "process", "");
+    rig.kept = true;
+    return 0;
+}
+
+static inline int rig_teardown(void **state)
+{
+    (void)state;
+    if (!rig.agent)
+        return 0;
+    if (!rig.kept)
+        kill(rig.agent, SIGKILL);
+    io_close_from(3); /* kills the last container (and a failed test's): the sandbox ends itself */
+    assert_int_equal(rig_end(&rig), rig.kept ? 0 : -1);
+    return 0;
+}
+
+static inline void rig_run_ok(json_t *config, const char *input, struct run *run)
+{
+    memset(run, 0, sizeof(*run));
+    rig_run(&rig, config, input, run);
+    assert_string_equal(run->err, "");
+    assert_int_equal(run->status, 0);
+}
+
+static inline json_t *rig_exec_spec(const char *script)
+{
+    return json_pack("{s:[s,s,s], s:s, s:[s], s:{s:i,s:i}}", "args", "sh", "-c", script, "cwd", "/",
+                     "env", "PATH=/bin", "user", "uid", 0, "gid", 0);
+}
+
+/* An exec in the container that is always there. */
+static inline void rig_exec(const char *id, json_t *spec, const char *input, struct run *run)
+{
+    int control = rig_connect(&rig);
+
+    rig_do(control, PROTO_PROCESS_CREATE, "{s:s,s:s,s:o}", "id", "keeper", "process", id, "spec",
+           spec);
+    rig_finish(&rig, control, "keeper", id, input, run);
+    close(control);
 }
 
 #endif

@@ -279,7 +279,7 @@ END
 }
 
 @test "the agent's unit tests of limits, which want controllers of cgroup v2" {
-    run env TEST_FILTER='test_controllers_*' "$BULKHEAD_BUILD/unit/test_agent_container"
+    run env TEST_FILTER='test_controllers_*' "$BULKHEAD_BUILD/unit/test_agent_cgroup"
     echo "$output"
     [ "$status" -eq 0 ]
     [[ $output == *"OK ] test_controllers_limits"* && $output == *"OK ] test_controllers_oom"* ]]
