@@ -2,6 +2,7 @@
  * with their owners, modes, times and extended attributes. */
 #include "tests/unit/fs_client.h"
 
+#include <dirent.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 

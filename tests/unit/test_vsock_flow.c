@@ -5,7 +5,6 @@
 #include "vmm/virtio/vsock/connection.h"
 #include "vmm/virtio/vsock/table.h"
 
-
 #define OP(name) VIRTIO_VSOCK_OP_##name
 
 /* A host that does not read: the guest may fill the ring and no more; then all of it arrives. */
