@@ -323,19 +323,32 @@ static int run_one(const struct spec_hook *h, const char *cwd, int state, pid_t 
     return r;
 }
 
+/* The container runs, or is gone: such a hook's failure is told, but neither the other hooks nor
+ * the caller can do anything about it (runtime.md "Lifecycle"). */
+static bool comes_after(enum spec_hook_kind kind)
+{
+    return kind == HOOK_POSTSTART || kind == HOOK_POSTSTOP;
+}
+
 int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, pid_t inside, const char *cwd,
               const char *state_json, struct err *e)
 {
-    for (size_t i = 0; i < h->count[kind]; i++) {
+    struct err all = ERR_INIT;
+
+    for (size_t i = 0; i < h->count[kind] && (all.code == 0 || comes_after(kind)); i++) {
+        struct err one = ERR_INIT;
         cleanup_fd int state = -1;
-        int r = make_state(state_json, &state, e);
+        int r = make_state(state_json, &state, &one);
 
         if (r == 0)
-            r = run_one(&h->list[kind][i], cwd, state, inside, e);
+            r = run_one(&h->list[kind][i], cwd, state, inside, &one);
         if (r < 0)
-            return err_wrap(e, "%s hook %.150s", spec_hook_names[kind], h->list[kind][i].path);
+            err_add(&all, -r, "%s hook %.150s: %s", spec_hook_names[kind], h->list[kind][i].path,
+                    one.msg);
     }
-    return 0;
+    if (all.code)
+        *e = all;
+    return -all.code;
 }
 
 int hooks_run_for(const struct spec_hooks *h, enum spec_hook_kind kind, const struct state *state,

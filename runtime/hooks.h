@@ -7,10 +7,11 @@
 
 /*
  * Runs all hooks of one kind in order, each with only its own env, cwd = `cwd`, `state_json` on
- * stdin, its timeout obeyed. The first failure (not startable, non-zero status, timeout) stops and
- * is returned with the hook's path, reason and the tail of its stderr. inside, if not 0: a process
- * in whose network namespace they run, with a mount namespace of their own, where what they mount
- * is theirs alone.
+ * stdin, its timeout obeyed. A failure (not startable, non-zero status, timeout) is returned with
+ * the hook's path, reason and the tail of its stderr: the first one, which stops the others; of
+ * poststart and poststop all, which stop none and are the caller's to warn of. inside, if not 0: a
+ * process in whose network namespace they run, with a mount namespace of their own, where what they
+ * mount is theirs alone.
  */
 int hooks_run(const struct spec_hooks *h, enum spec_hook_kind kind, pid_t inside, const char *cwd,
               const char *state_json, struct err *e) must_check;

@@ -23,7 +23,8 @@
 static char dir[] = "/tmp/test_hooks.XXXXXX";
 
 /* Runs hooks given as sh scripts. Ends of the list: NULL. */
-static int run_scripts(const char *const *scripts, int timeout, struct err *e)
+static int run_scripts(enum spec_hook_kind kind, const char *const *scripts, int timeout,
+                       struct err *e)
 {
     struct spec_hooks h = {0};
     struct spec_hook list[4] = {0};
@@ -38,14 +39,14 @@ static int run_scripts(const char *const *scripts, int timeout, struct err *e)
         list[n] = (struct spec_hook){
             .path = (char *)(uintptr_t) "/bin/sh", .args = args[n], .timeout = timeout};
     }
-    h.list[HOOK_PRESTART] = list;
-    h.count[HOOK_PRESTART] = n;
-    return hooks_run(&h, HOOK_PRESTART, 0, dir, "{\"id\":\"c1\"}", e);
+    h.list[kind] = list;
+    h.count[kind] = n;
+    return hooks_run(&h, kind, 0, dir, "{\"id\":\"c1\"}", e);
 }
 
 static int run(const char *script, int timeout, struct err *e)
 {
-    return run_scripts((const char *const[]){script, NULL}, timeout, e);
+    return run_scripts(HOOK_PRESTART, (const char *const[]){script, NULL}, timeout, e);
 }
 
 static void expect_file(const char *name, const char *want)
@@ -187,16 +188,54 @@ static void test_large_state(void **state)
 
 static void test_order(void **state)
 {
+    static const enum spec_hook_kind stopped_by_one[] = {HOOK_PRESTART, HOOK_CREATE_RUNTIME,
+                                                         HOOK_CREATE_CONTAINER};
+    static const char *const ok[] = {"echo 1 >> order", "echo 2 >> order", "echo 3 >> order", NULL};
+    static const char *const broken[] = {"echo 1 >> order", "exit 3", "echo 3 >> order", NULL};
     struct err e = ERR_INIT;
-    const char *ok[] = {"echo 1 >> order", "echo 2 >> order", "echo 3 >> order", NULL};
-    const char *broken[] = {"echo 1 >> order", "exit 3", "echo 3 >> order", NULL};
+    char want[128];
 
     (void)state;
-    assert_int_equal(run_scripts(ok, 0, &e), 0);
-    expect_file("order", "1\n2\n3\n");
-    assert_int_equal(run_scripts(broken, 0, &e), -ECANCELED);
-    assert_string_equal(e.msg, "prestart hook /bin/sh: ended with status 3");
-    expect_file("order", "1\n");
+    for (size_t i = 0; i < ARRAY_SIZE(stopped_by_one); i++) {
+        enum spec_hook_kind kind = stopped_by_one[i];
+
+        assert_int_equal(run_scripts(kind, ok, 0, &e), 0);
+        expect_file("order", "1\n2\n3\n");
+        assert_int_equal(run_scripts(kind, broken, 0, &e), -ECANCELED);
+        snprintf(want, sizeof(want), "%s hook /bin/sh: ended with status 3", spec_hook_names[kind]);
+        assert_string_equal(e.msg, want);
+        expect_file("order", "1\n");
+    }
+}
+
+/* The specification: the remaining hooks go on as if one that failed had succeeded. Whoever runs
+ * them learns of each failure. */
+static void test_after_the_fact(void **state)
+{
+    static const enum spec_hook_kind kinds[] = {HOOK_POSTSTART, HOOK_POSTSTOP};
+    static const char *const broken[] = {"echo 1 >> order; echo no luck; exit 3", "echo 2 >> order",
+                                         "kill -9 $$", "echo 4 >> order"};
+    const char *const scripts[][4] = {{broken[0], broken[1], broken[2], NULL},
+                                      {broken[1], broken[2], broken[3], NULL}};
+    struct err e = ERR_INIT;
+    char want[256];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        const char *name = spec_hook_names[kinds[i]];
+
+        assert_int_equal(run_scripts(kinds[i], scripts[0], 0, &e), -ECANCELED);
+        snprintf(want, sizeof(want),
+                 "%s hook /bin/sh: ended with status 3: no luck; %s hook /bin/sh: was killed by "
+                 "signal 9",
+                 name, name);
+        assert_string_equal(e.msg, want);
+        expect_file("order", "1\n2\n");
+        assert_int_equal(run_scripts(kinds[i], scripts[1], 0, &e), -EINTR);
+        snprintf(want, sizeof(want), "%s hook /bin/sh: was killed by signal 9", name);
+        assert_string_equal(e.msg, want);
+        expect_file("order", "2\n4\n");
+    }
 }
 
 static void test_failures(void **state)
@@ -401,19 +440,13 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_they_get),
-        cmocka_unit_test(test_own_env),
-        cmocka_unit_test(test_nothing_inherited),
-        cmocka_unit_test(test_inside),
-        cmocka_unit_test(test_large_state),
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_much_output),
-        cmocka_unit_test(test_not_startable),
-        cmocka_unit_test(test_timeout),
-        cmocka_unit_test(test_left_behind),
-        cmocka_unit_test(test_called_off),
-        cmocka_unit_test(test_dies_with_its_caller),
+        cmocka_unit_test(test_what_they_get),     cmocka_unit_test(test_own_env),
+        cmocka_unit_test(test_nothing_inherited), cmocka_unit_test(test_inside),
+        cmocka_unit_test(test_large_state),       cmocka_unit_test(test_order),
+        cmocka_unit_test(test_after_the_fact),    cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_much_output),       cmocka_unit_test(test_not_startable),
+        cmocka_unit_test(test_timeout),           cmocka_unit_test(test_left_behind),
+        cmocka_unit_test(test_called_off),        cmocka_unit_test(test_dies_with_its_caller),
         cmocka_unit_test(test_no_leaks),
     };
 

@@ -195,6 +195,36 @@ END
     leftovers
 }
 
+@test "poststart and poststop hooks that fail are warnings, and hold up nothing" {
+    local kind
+    args sleep 1000
+    for kind in poststart poststop; do
+        edit '.hooks.'$kind' = [
+            {path: "/bin/sh", args: ["sh", "-c", "echo no luck >&2; exit 3"]},
+            {path: "/nonexistent/hook"},
+            {path: "/bin/sh", args: ["sh", "-c", "echo '$kind' >>'"$WORK"'/log"]}]'
+    done
+    create_container c1
+    run bh start c1
+    fails_with 0 "poststart hook /bin/sh: ended with status 3: no luck"
+    fails_with 0 "poststart hook /nonexistent/hook: cannot be run"
+    [ "$(status_of c1)" = running ]
+    [ "$(cat "$WORK/log")" = poststart ]
+    run bh delete --force c1
+    fails_with 0 "poststop hook /bin/sh: ended with status 3: no luck"
+    fails_with 0 "poststop hook /nonexistent/hook: cannot be run"
+    [ "$(cat "$WORK/log")" = $'poststart\npoststop' ]
+    leftovers
+
+    # run does both, and its status is the container's
+    args sh -c 'exit 5'
+    run bh run --bundle "$BUNDLE" c1
+    fails_with 5 "poststart hook /nonexistent/hook: cannot be run"
+    fails_with 5 "poststop hook /nonexistent/hook: cannot be run"
+    [ "$(wc -l <"$WORK/log")" -eq 4 ]
+    leftovers
+}
+
 @test "checkpoint and restore refuse" {
     run bh checkpoint --image-path /tmp/x c1
     fails_with 1 "checkpoint is not supported"
