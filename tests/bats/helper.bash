@@ -99,13 +99,35 @@ leftovers() {
     }
 }
 
-# For teardown: removes what a failed test left, so that the next one starts clean.
+# Setup, where a suite has none of its own; and the teardown of all of them: a test that came to its end has failed all the same if it
+# left something. What a failed one left goes, so that the next one starts clean.
+setup() {
+    make_work
+}
+
+teardown() {
+    local left=0
+    [ -z "${BATS_TEST_COMPLETED-}" ] || nothing_left || left=1
+    clean_up
+    return $left
+}
+
+# A suite with more to look at, or to remove, than what containers leave has these two of its own.
+nothing_left() {
+    leftovers
+}
+
 clean_up() {
+    remove_containers
+    rm -rf "$WORK"
+}
+
+remove_containers() {
     local d
     for d in "$ROOT"/*/; do
         [ -d "$d" ] && bh delete --force "$(basename "$d")" >/dev/null 2>&1
     done
-    rm -rf "$WORK"
+    return 0
 }
 
 # fails_with STATUS TEXT: judges what `run` left

@@ -1,16 +1,15 @@
-# What the bats files of podman and buildah share, beside helper.bash: a store on a tmpfs with a busybox image, and no other's settings.
-# shellcheck shell=bash disable=SC2154  # $output is bats's
+# What the bats files of podman and buildah share, beside helper.bash: a store on a tmpfs with a busybox image, and no other's settings;
+# and what is done before and after each test and each file.
+# shellcheck shell=bash disable=SC2034,SC2154  # $ROOT is the helper's, $output bats's
 #
 # $DIR is the store, for a whole file; $WORK is a test's. All containers are Bulkhead's, below its default --root.
 
-# make_store [LINE...]: for setup_file; LINEs go to the end of containers.conf, which is its [engine] table
-make_store() {
+setup_file() {
     DIR=$(mktemp -d /tmp/bulkhead-podman-XXXXXX)
     export DIR CONTAINERS_CONF=$DIR/containers.conf BULKHEAD
     {
         printf '[containers]\nlog_driver = "k8s-file"\n[network]\nnetwork_backend = "netavark"\n'
         printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime_supports_json = ["bulkhead"]\n'
-        [ $# -eq 0 ] || printf '%s\n' "$@"
     } >"$CONTAINERS_CONF"
     cgroup_tree >"$DIR/cgroups"
     busybox_tree "$DIR/tree"
@@ -18,15 +17,33 @@ make_store() {
     pm import "$DIR/busybox.tar" localhost/busybox >/dev/null
 }
 
-remove_store() {
+teardown_file() {
     pm rm -af -t 0 >/dev/null 2>&1 || true
     pm rmi -af >/dev/null 2>&1 || true
     umount "$DIR/root/overlay" 2>/dev/null || true
     rm -rf "$DIR"
 }
 
+setup() {
+    make_work
+    ROOT=/run/bulkhead
+}
+
+clean_up() {
+    {
+        ba rm -a
+        pm rm -af -t 0
+        pm volume prune -f
+    } >/dev/null 2>&1 || true
+    rm -rf "$WORK"
+}
+
 pm() {
     podman --root "$DIR/root" --runroot "$DIR/run" --tmpdir "$DIR/tmp" --storage-driver overlay --runtime "$(realpath "$BULKHEAD")" "$@"
+}
+
+ba() {
+    buildah --root "$DIR/root" --runroot "$DIR/run" --storage-driver overlay "$@"
 }
 
 # A profile of the host's AppArmor does not reach into a VM: podman must not ask for it.
@@ -66,10 +83,10 @@ store_left() {
     [ -z "$found" ] || { printf 'left behind:\n%s\n' "$found"; return 1; }
 }
 
-# nothing_left: podman knows no container, and nothing of ours is there. What podman does after a container's end in a process
-# of its own has then been done.
+# Neither client knows a container, and nothing of ours is there. What podman does after a container's end in a process of its own has
+# then been done.
 nothing_left() {
-    [ -z "$(pm ps -aq)" ] || { pm ps -a; return 1; }
+    [ -z "$(pm ps -aq --external)" ] || { pm ps -a --external; return 1; }
     store_left
     leftovers
 }

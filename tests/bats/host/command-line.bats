@@ -4,14 +4,6 @@
 
 load ../helper
 
-setup() {
-    make_work
-}
-
-teardown() {
-    clean_up
-}
-
 verbs() {
     "$BULKHEAD" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'
 }

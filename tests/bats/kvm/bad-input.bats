@@ -9,10 +9,6 @@ setup() {
     args true
 }
 
-teardown() {
-    clean_up
-}
-
 refused() { # TEXT: create fails with it, writes no pid-file, leaves nothing
     run bh create --bundle "$BUNDLE" --pid-file "$WORK/pid" c1
     fails_with 1 "$1"
@@ -66,7 +62,6 @@ refused() { # TEXT: create fails with it, writes no pid-file, leaves nothing
     fails_with 1 "container with given ID already exists"
     [ "$(status_of c1)" = created ]
     bh delete --force c1
-    leftovers
 }
 
 @test "/dev/kvm absent, or forbidden" {
@@ -76,7 +71,6 @@ refused() { # TEXT: create fails with it, writes no pid-file, leaves nothing
     leftovers
     run unshare -m bash -c "mount --bind /dev/null /dev/kvm && '$BULKHEAD' --root '$ROOT' create --bundle '$BUNDLE' c1"
     fails_with 1 "/dev/kvm"
-    leftovers
 }
 
 @test "a kernel that panics at once: create fails with its last words" {

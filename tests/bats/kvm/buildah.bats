@@ -5,37 +5,9 @@ bats_require_minimum_version 1.5.0
 load ../helper
 load ../podman
 
-setup_file() {
-    make_store
-}
-
-teardown_file() {
-    remove_store
-}
-
-setup() {
-    make_work
-    ROOT=/run/bulkhead
-}
-
-teardown() {
-    ba rm -a >/dev/null 2>&1 || true
-    rm -rf "$WORK"
-}
-
-ba() {
-    buildah --root "$DIR/root" --runroot "$DIR/run" --storage-driver overlay "$@"
-}
-
 # ba_run WORD...: with what every container here wants
 ba_run() {
     ba run --runtime "$BULKHEAD" --isolation oci --network=none "$@"
-}
-
-nothing_left() {
-    [ -z "$(ba containers -q)" ] || { ba containers; return 1; }
-    store_left
-    leftovers
 }
 
 @test "from, run, config, commit: each command in a kernel of its own" {
@@ -59,7 +31,6 @@ nothing_left() {
     ba commit --rm -q "$c" localhost/made
     [ "$(pm run --rm --network=none localhost/made)" = made ]
     ba rmi localhost/made
-    nothing_left
 }
 
 @test "bud: a Containerfile with RUN, COPY, USER and a failing step" {
@@ -90,5 +61,4 @@ END
     [[ $output == *"exit status 9"* ]]
     ba rm -a
     ba rmi localhost/built
-    nothing_left
 }

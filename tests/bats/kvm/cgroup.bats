@@ -11,10 +11,11 @@ setup() {
     edit '.linux.cgroupsPath = "/bulkhead-test-limits"'
 }
 
-teardown() {
+clean_up() {
     [ -z "${FAKE-}" ] || kill "$FAKE" 2>/dev/null || true
     [ -z "${BUS-}" ] || kill "$BUS" 2>/dev/null || true
-    clean_up
+    remove_containers
+    rm -rf "$WORK"
     [ -z "${NO_SYSTEMD-}" ] || rmdir /run/systemd/system
     rmdir /sys/fs/cgroup/bulkhead_test.slice 2>/dev/null || true
 }
@@ -98,7 +99,6 @@ MIB=$((1024 * 1024))
     guest_holds c1 "memory.max max" "pids.max max"
     bh delete --force c1
     [ ! -e "$CGROUP" ]
-    leftovers
 }
 
 @test "a limit that only the host can keep and does not have is refused by name" {
@@ -132,7 +132,6 @@ MIB=$((1024 * 1024))
     [[ $refused == *"linux.resources.blockIO.weight needs the io controller of cgroup v2 on the host"* ]]
     [ "$status" -eq 0 ]
     [[ $output == *"linux.resources.memory.limit holds in the virtual machine alone"* ]]
-    leftovers
 }
 
 @test "at the memory limit the guest kills the container's process, and the VM lives on" {
@@ -147,7 +146,6 @@ MIB=$((1024 * 1024))
     [ "$(awk '/^oom_kill / {print $2}' "$CGROUP/memory.events")" -eq 1 ]
     bh delete c1
     [ ! -e "$CGROUP" ]
-    leftovers
 }
 
 @test "a kill for memory is counted on the host, whatever the cgroup holds, and costs the container nothing of its status" {
@@ -162,7 +160,6 @@ MIB=$((1024 * 1024))
     grep -q "tail: 137" "$WORK/out"
     [ "$(awk '/^oom_kill / {print $2}' "$CGROUP/memory.events")" -eq 1 ]
     bh delete c1
-    leftovers
 }
 
 # --- systemd ------------------------------------------------------------------------------------------------------------------------
@@ -249,7 +246,6 @@ END
     [ ! -e /sys/fs/cgroup/system.slice/bulkhead-c2.scope ]
     rmdir /sys/fs/cgroup/bulkhead_test.slice
     rmdir /sys/fs/cgroup/system.slice 2>/dev/null || true # others may be in it
-    leftovers
 }
 
 @test "--systemd-cgroup: no bus, no systemd on it, a job that fails, a job that never ends" {
@@ -275,7 +271,6 @@ END
     fails_with 1 "which is not a scope"
     FAKE=
     [ "$(bh list -q)" = "" ]
-    leftovers
 }
 
 @test "the agent's unit tests of limits, which want controllers of cgroup v2" {

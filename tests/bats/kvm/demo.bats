@@ -3,14 +3,6 @@
 
 load ../helper
 
-setup() {
-    make_work
-}
-
-teardown() {
-    rm -rf "$WORK"
-}
-
 @test "the demo's steps: exit status 42, a shared file, the life-cycle, the table of times" {
     run "$CHECKOUT/tests/demo/steps" "$BULKHEAD_BUILD"
     [ "$status" -eq 0 ]
@@ -22,5 +14,4 @@ teardown() {
     for phase in "VMM and file server started" "agent ready" "container created" "first instruction" "exit seen"; do
         [[ $output == *"$phase"* ]]
     done
-    leftovers
 }

@@ -9,10 +9,6 @@ setup() {
     args sleep 1000
 }
 
-teardown() {
-    clean_up
-}
-
 @test "exec: output, status and every option that describes a process" {
     edit '.process.user.additionalGids = [7]
         | (.mounts[] | select(.type == "cgroup") | .options) -= ["ro"]'
@@ -49,7 +45,6 @@ teardown() {
     run bh exec --console-socket "$WORK/none" c1 true
     fails_with 255 "the process has no terminal"
     bh delete --force c1
-    leftovers
 }
 
 @test "exec --detach with --process and a pid-file; ps knows its pid; SIGKILL of the pid kills it" {
@@ -72,7 +67,6 @@ teardown() {
     fails_with 255 "process.args"
     [ ! -e "$WORK/pid2" ]
     bh delete --force c1
-    leftovers
 }
 
 @test "exec that is killed at any moment leaves nothing in the guest" {
@@ -90,7 +84,6 @@ teardown() {
     until [ "$(bh ps c1 | wc -l)" -eq 2 ]; do sleep 0.1; done
     bh ps c1 | grep -q "sleep 1000"
     bh delete --force c1
-    leftovers
 }
 
 @test "exec in a container that is created, paused, stopped" {
@@ -111,5 +104,4 @@ teardown() {
     run bh exec c1 true
     fails_with 255 "cannot exec in a stopped container"
     bh delete c1
-    leftovers
 }

@@ -9,10 +9,6 @@ setup() {
     args sleep 1000
 }
 
-teardown() {
-    clean_up
-}
-
 @test "a create that is killed at any moment" {
     local begin end whole i status killed=0
     begin=$(date +%s%N)
@@ -40,7 +36,6 @@ teardown() {
     bh delete --force c1
     # it lost its VM, or had just finished: either way there is nothing left
     wait $! || grep -q "bulkhead create failed" "$WORK/err"
-    leftovers
 }
 
 @test "SIGKILL ends a container whose VM does not answer any more" {
@@ -50,7 +45,6 @@ teardown() {
     bh kill c1 KILL
     wait_status c1 stopped
     bh delete c1
-    leftovers
 }
 
 @test "the file server is killed: the container can still be killed and deleted" {
@@ -60,7 +54,6 @@ teardown() {
     bh kill c1 KILL
     wait_status c1 stopped
     bh delete c1
-    leftovers
 }
 
 @test "SIGTERM to all of a container's processes, as when a scope is stopped, is the container's to answer" {
@@ -72,5 +65,4 @@ teardown() {
     kill -TERM "$(pid_of vmm c1)" "$(pid_of fs c1)" "$(pid_of shim c1)"
     wait $! || ended=$?
     [ "$ended" -eq 5 ]
-    leftovers
 }

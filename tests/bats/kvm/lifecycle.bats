@@ -8,10 +8,6 @@ setup() {
     make_bundle
 }
 
-teardown() {
-    clean_up
-}
-
 @test "run: output, exit status, nothing left" {
     args sh -c 'echo to stdout; echo to stderr >&2; exit 42'
     status=0
@@ -19,7 +15,6 @@ teardown() {
     [ "$status" -eq 42 ]
     [ "$(cat "$WORK/out")" = "to stdout" ]
     [ "$(cat "$WORK/err")" = "to stderr" ]
-    leftovers
 }
 
 @test "the container runs on a kernel of its own" {
@@ -59,7 +54,6 @@ teardown() {
     bh delete c1
     run bh state c1
     fails_with 1 "does not exist"
-    leftovers
 }
 
 @test "signals: names and numbers reach the process; its status is carried out" {
@@ -74,7 +68,6 @@ teardown() {
     wait_status c1 stopped
     grep -q "got term" "$WORK/c1.out"
     bh delete c1
-    leftovers
 }
 
 @test "run: a process ended by a signal has 128 + its number" {
@@ -85,7 +78,6 @@ teardown() {
     status=0
     wait $! || status=$?
     [ "$status" -eq 137 ]
-    leftovers
 }
 
 @test "stdin goes in, and its end too" {
@@ -93,7 +85,6 @@ teardown() {
     run bash -c "printf 'one\ntwo' | '$BULKHEAD' --root '$ROOT' run --bundle '$BUNDLE' c1"
     [ "$status" -eq 0 ]
     [ "$output" = $'one\ntwo' ]
-    leftovers
 }
 
 @test "100 MiB in and out again, unchanged" {
@@ -126,7 +117,6 @@ teardown() {
     bh delete --force no-such-container
     run bh delete no-such-container
     fails_with 1 "does not exist"
-    leftovers
 }
 
 @test "list shows what there is" {
@@ -168,7 +158,6 @@ teardown() {
     done <"/sys/fs/cgroup/bulkhead-test-c1/cgroup.procs"
     bh delete --force c1
     [ ! -e /sys/fs/cgroup/bulkhead-test-c1 ]
-    leftovers
 }
 
 @test "SIGKILL of the host process kills the container's process and ends the VM" {
@@ -181,7 +170,6 @@ teardown() {
     # the guest restarts by itself once its last container is gone: wait for the VMM to go
     while grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$vmm/status"; do sleep 0.05; done
     bh delete c1
-    leftovers
 }
 
 @test "20 creates at once all succeed" {
@@ -196,7 +184,6 @@ teardown() {
     [ "$(bh list -q | wc -l)" -eq 20 ]
     [ "$(bh list --format json | jq -r '[.[].status] | unique | join(",")')" = created ]
     for i in $(seq 20); do bh delete --force "c$i"; done
-    leftovers
 }
 
 @test "a guest that panics ends the container with its last words" {
@@ -207,7 +194,6 @@ teardown() {
     [ "$status" -ne 0 ]
     grep -q "virtual machine ended" "$WORK/err"
     grep -q "panic_on_oom" "$WORK/err"
-    leftovers
 }
 
 @test "a VMM that is killed ends the container with a message" {
@@ -218,7 +204,6 @@ teardown() {
     wait_status c1 stopped
     grep -q "virtual machine ended" "$WORK/c1.err"
     bh delete c1
-    leftovers
 }
 
 @test "vcpus and memory: config.json's vm section and annotations" {

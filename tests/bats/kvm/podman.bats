@@ -5,25 +5,6 @@ bats_require_minimum_version 1.5.0
 load ../helper
 load ../podman
 
-setup_file() {
-    make_store
-}
-
-teardown_file() {
-    remove_store
-}
-
-setup() {
-    make_work
-    ROOT=/run/bulkhead
-}
-
-teardown() {
-    pm rm -af -t 0 >/dev/null 2>&1 || true
-    pm volume prune -f >/dev/null 2>&1 || true
-    rm -rf "$WORK"
-}
-
 @test "run --rm: output, exit status, and all that was asked of the process" {
     mkdir "$WORK/dir"
     echo of-the-host >"$WORK/file"
@@ -69,7 +50,6 @@ END
     says "can write /volume"
     [ "$(grep -c "can write" <<<"$output")" -eq 2 ]
     [[ $stderr == *on-stderr* && $output != *on-stderr* ]]
-    nothing_left
 }
 
 @test "run: commands that are not there, not executable, killed" {
@@ -79,14 +59,12 @@ END
     fails_with 126 "permission denied"
     run pm_run --rm --init localhost/busybox sh -c 'kill -TERM $$'
     [ "$status" -eq 143 ]
-    nothing_left
 }
 
 @test "100 MiB through stdin and stdout" {
     head -c 104857600 /dev/urandom >"$WORK/data"
     pm_run --rm -i --log-driver none localhost/busybox cat <"$WORK/data" >"$WORK/back"
     cmp "$WORK/data" "$WORK/back"
-    nothing_left
 }
 
 @test "a detached container and the verbs that look at it, and into it" {
@@ -161,7 +139,6 @@ END
     pm stop -t 600 c1
     [ "$(pm inspect -f '{{.State.Status}} {{.State.ExitCode}}' c1)" = "exited 3" ]
     pm rm c1
-    nothing_left
 }
 
 @test "an overlay over a volume (:O), and ids of its own (--uidmap)" {
@@ -178,7 +155,6 @@ END
     [ "$output" = $'0\nlower\noverlaid\nwritten' ]
     [ "$(stat -c %u "$WORK/bind/f")" -eq 100000 ]
     [ "$(ls "$WORK/lower")" = file ] && [ "$(cat "$WORK/lower/file")" = lower ]
-    nothing_left
 }
 
 @test "attach, wait, kill, stop after a time, start again" {
@@ -194,7 +170,6 @@ END
     pm stop -t 1 c1
     [ "$(pm inspect -f '{{.State.ExitCode}}' c1)" = 137 ]
     pm rm c1
-    nothing_left
 }
 
 @test "a terminal: run, resize, detach, exec, attach" {
@@ -230,7 +205,6 @@ END
     [ "$status" -eq 0 ]
     [ "$(pm wait c1)" = 9 ]
     pm rm c1
-    nothing_left
 }
 
 @test "a container that uses more memory than it may" {
@@ -241,7 +215,6 @@ END
     [ "$status" -eq 4 ]
     says "was 137"
     pm rm c1
-    nothing_left
 }
 
 @test "--restart on-failure:1, with a directory of hooks" {
@@ -266,7 +239,6 @@ END
     [ "$(grep -c 'poststart running' "$WORK/log")" = 2 ]
     [ "$(grep -c 'poststop stopped' "$WORK/log")" = 2 ]
     pm rm c1
-    nothing_left
 }
 
 @test "the shim is killed, conmon is killed" {
@@ -278,5 +250,4 @@ END
     pm rm -f -t 0 c1
     # podman, which lost sight of the container with conmon, need not have called delete
     bh list -q | xargs -r -n 1 "$BULKHEAD" delete --force
-    nothing_left
 }

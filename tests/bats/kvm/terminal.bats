@@ -10,10 +10,6 @@ setup() {
     ON_TERMINAL=$CHECKOUT/tests/bats/on-terminal
 }
 
-teardown() {
-    clean_up
-}
-
 # A shell script for on-terminal: `b` is bulkhead, and `check` says whether the terminal is as it was at the beginning.
 script() { # TEXT
     cat >"$WORK/script" <<END
@@ -78,7 +74,6 @@ run kill -KILL \$(jq .vmm.pid $ROOT/c6/state.json)
 expect virtual machine ended
 expect status 255\r\nsixth restored
 END
-    leftovers
 }
 
 @test "exec -t from a terminal; run and exec without one, and of a terminal, are what runc makes of them" {
@@ -103,7 +98,6 @@ END
     # no terminal on our side: the container's is there all the same
     [ "$(bh exec -t c1 sh -c 'test -t 0 && tty' </dev/null | tr -d '\r')" = /dev/pts/0 ]
     bh delete --force c1
-    leftovers
 }
 
 @test "create and exec --console-socket: the master arrives, carries bytes both ways and the size" {
@@ -128,5 +122,4 @@ END
     grep -q "exec got something" "$WORK/exec.out"
     [ -s "$WORK/e.pid" ]
     bh delete --force c1
-    leftovers
 }

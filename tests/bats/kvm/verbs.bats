@@ -9,10 +9,6 @@ setup() {
     args sleep 1000
 }
 
-teardown() {
-    clean_up
-}
-
 @test "pause and resume" {
     args sh -c 'while :; do echo tick; sleep 0.1; done'
     create_container c1
@@ -31,7 +27,6 @@ teardown() {
     [ "$(status_of c1)" = running ]
     until [ "$(stat -c %s "$WORK/c1.out")" -gt "$size" ]; do sleep 0.1; done
     bh delete --force c1
-    leftovers
 }
 
 @test "kill: names, numbers, 0, --all" {
@@ -58,7 +53,6 @@ teardown() {
         bh kill --all c1 "$signal"
     done
     bh delete c1
-    leftovers
 }
 
 @test "run --keep: a stopped container as every verb sees it" {
@@ -84,7 +78,6 @@ teardown() {
     fails_with 1 "container with given ID already exists"
     [ "$(status_of c1)" = stopped ]
     bh delete c1
-    leftovers
 }
 
 @test "run --detach; ps as a table; list of several" {
@@ -105,7 +98,6 @@ teardown() {
     bh delete half
     bh delete --force c1
     [ "$(bh list -f json)" = null ]
-    leftovers
 }
 
 @test "events: a stream of statistics and OOM kills that ends with the container" {
@@ -124,7 +116,6 @@ teardown() {
     wait "$events"
     jq -se 'map(.type) | unique == ["oom", "stats"]' "$WORK/events"
     bh delete c1
-    leftovers
 }
 
 @test "update: every limit, one by one and from a file" {
@@ -163,7 +154,6 @@ memory.low=33554432 memory.swap.max=33554432 pids.max=10 cpu.weight=20 " # cpuse
     run bh update --kernel-memory 1M c1
     fails_with 1 "resources.memory.kernel"
     bh delete --force c1
-    leftovers
 }
 
 @test "hooks of the host: order, state on stdin, poststop" {
@@ -181,7 +171,6 @@ END
     bh start c1
     bh delete --force c1
     [ "$(cut -d' ' -f1 "$WORK/log" | tr '\n' ' ')" = "prestart createRuntime poststart poststop " ]
-    leftovers
 }
 
 @test "a hook that fails fails create, and nothing is left" {
@@ -192,7 +181,6 @@ END
     fails_with 1 "createContainer hook /bin/sh: ended with status 3: no luck"
     [ ! -e "$WORK/pid" ]
     [ "$(cat "$WORK/log")" = poststop ]
-    leftovers
 }
 
 @test "poststart and poststop hooks that fail are warnings, and hold up nothing" {
@@ -222,7 +210,6 @@ END
     fails_with 5 "poststart hook /nonexistent/hook: cannot be run"
     fails_with 5 "poststop hook /nonexistent/hook: cannot be run"
     [ "$(wc -l <"$WORK/log")" -eq 4 ]
-    leftovers
 }
 
 @test "checkpoint and restore refuse" {

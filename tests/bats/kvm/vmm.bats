@@ -20,7 +20,7 @@ setup() {
     cpus=0 memory=0 year=0
 }
 
-teardown() {
+clean_up() {
     [ -z "$VM" ] || kill -KILL "$VM" 2>/dev/null || true
     rm -rf "$WORK"
 }
