@@ -56,7 +56,7 @@ demo: packages-build packages-kernel packages-bundle packages-kvm-host programs 
 check: packages-build packages-kernel packages-bundle packages-kvm-host packages-check ## every test; ends with "N passed, N failed, N skipped"
 	+$(Q)tests/check $(BUILD) static unit fuzz host kvm
 
-check-static check-unit check-fuzz check-host check-kvm: check-%: packages-build packages-check ## one stage of `make check`
+check-static check-unit check-fuzz check-host check-kvm: check-%: packages-build packages-check ## this stage of `make check`
 	+$(Q)tests/check $(BUILD) $*
 
 fuzz: packages-build packages-check packages-fuzz ## look for new bugs, FUZZ_SECONDS (30) for each of FUZZ (all there are)
@@ -73,7 +73,7 @@ clean: ## remove build/ (the kernel cache stays)
 	$(Q)rm -rf $(BUILD)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {n = split($$1, name, " "); for (i = 1; i <= n; i++) printf "  %-14s %s\n", name[i], $$2}' $(MAKEFILE_LIST)
 
 # Debian packages, by group (configs/debian-packages). As root they are installed, else named. One after the other: apt has a lock.
 packages-kernel: | packages-build

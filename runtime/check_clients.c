@@ -139,11 +139,26 @@ static bool podman_dir(const char *path, char *name, size_t size)
     return found;
 }
 
+struct advice {
+    char text[PATH_MAX + 128];
+};
+
+/* Names this very program, wherever it is installed. */
+static const char *advise(struct advice *a, const char *before, const char *after)
+{
+    char path[PATH_MAX] = {0};
+    bool known = readlink("/proc/self/exe", path, sizeof path - 1) > 0;
+
+    snprintf(a->text, sizeof a->text, "%s\"%s\"%s", before, known ? path : "PATH", after);
+    return a->text;
+}
+
 static void check_podman(struct check_report *r)
 {
     static const struct check_found found = {"podman", "podman is set up to call us", CHECK_INFO,
                                              ""};
     const char *own = getenv("CONTAINERS_CONF");
+    struct advice mend = {.text = ""};
     char name[64];
 
     if (!installed("podman")) {
@@ -157,8 +172,8 @@ static void check_podman(struct check_report *r)
         check_add(r, &found, CHECK_PASS, NULL, "podman --runtime %s", name);
     else
         check_add(r, &found, CHECK_SKIP,
-                  "in /etc/containers/containers.conf: [engine.runtimes] bulkhead = "
-                  "[\"/usr/local/bin/bulkhead\"]",
+                  advise(&mend,
+                         "in /etc/containers/containers.conf: [engine.runtimes] bulkhead = [", "]"),
                   "no containers.conf names bulkhead; podman --runtime PATH works without");
 }
 
@@ -168,6 +183,7 @@ static void check_containerd(struct check_report *r)
                                              CHECK_INFO, ""};
     cleanup_free char *text = NULL;
     struct err ignored = ERR_INIT;
+    struct advice mend = {.text = ""};
     int n = io_read_file(AT_FDCWD, "/etc/containerd/config.toml", CONF_MAX, &text, NULL, &ignored);
 
     if (!installed("containerd"))
@@ -175,11 +191,13 @@ static void check_containerd(struct check_report *r)
     else if (n >= 0 && check_containerd_conf(text))
         check_add(r, &found, CHECK_PASS, NULL, "/etc/containerd/config.toml names bulkhead");
     else
-        check_add(r, &found, CHECK_SKIP,
-                  "for CRI: a runtime of type io.containerd.runc.v2 with options.BinaryName = "
-                  "\"/usr/local/bin/bulkhead\" in /etc/containerd/config.toml",
-                  "its configuration does not name bulkhead; ctr run --runc-binary PATH works "
-                  "without");
+        check_add(
+            r, &found, CHECK_SKIP,
+            advise(&mend,
+                   "for CRI: a runtime of type io.containerd.runc.v2 with options.BinaryName = ",
+                   " in /etc/containerd/config.toml"),
+            "its configuration does not name bulkhead; ctr run --runc-binary PATH works "
+            "without");
 }
 
 void check_clients(struct check_report *r)

@@ -11,7 +11,8 @@ int command_parse(const struct globals *g, int argc, char **argv, const struct o
     const struct verb *v = g->verb;
     char usage[256];
 
-    snprintf(usage, sizeof usage, "%s %s\n\n%s", v->name, v->arguments, v->summary);
+    snprintf(usage, sizeof usage, "%s%s%s\n\n%s", v->name, *v->arguments ? " " : "", v->arguments,
+             v->summary);
     int first = options_parse(argc, argv, table, usage, e);
     if (first < 0)
         return first;

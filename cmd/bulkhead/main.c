@@ -70,9 +70,9 @@ static const char *usage(void)
     static char text[4096];
     int n = snprintf(text, sizeof text,
                      "[global options] <verb> [options] [arguments]\n\n"
-                     "Runs OCI containers, each in a KVM virtual machine of its own.\n\nverbs:\n");
+                     "Runs OCI containers, each in a KVM virtual machine of its own.\n\nverbs:");
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
-        n += snprintf(text + n, sizeof text - (size_t)n, "  %-12s %s\n", verbs[i].name,
+        n += snprintf(text + n, sizeof text - (size_t)n, "\n  %-12s %s", verbs[i].name,
                       verbs[i].summary);
     return text;
 }
@@ -166,8 +166,8 @@ int main(int argc, char **argv)
         print_version();
         return 0;
     }
-    if (first == argc) {
-        printf("usage: bulkhead %s", usage());
+    if (first == argc || strcmp(argv[first], "help") == 0) {
+        printf("usage: bulkhead %s\n", usage());
         return 0;
     }
 

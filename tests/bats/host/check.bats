@@ -3,6 +3,10 @@
 
 load ../helper
 
+teardown() {
+    clean_up
+}
+
 @test "check without /dev/kvm: status 77, and what to do" {
     [ ! -e /dev/kvm ] || skip "this machine has /dev/kvm"
     run "$BULKHEAD" check
@@ -18,6 +22,13 @@ load ../helper
     jq -e '[.checks[] | select(.id == "kvm-device") | .verdict == "FAIL" and (.mend | length > 0)] == [true]' <<<"$output"
     # nothing of KVM is claimed
     jq -e '[.checks[] | select(.where == "kvm")] == []' <<<"$output"
+}
+
+@test "check says how clients are set up to call this very program" {
+    cp "$BULKHEAD" "$WORK/elsewhere"
+    run "$WORK/elsewhere" check --json
+    jq -e --arg path "$WORK/elsewhere" '[.checks[] | select(.id == "podman" or .id == "containerd")] |
+        length == 2 and all(.mend == "" or (.mend | contains("\"" + $path + "\"")))' <<<"$output"
 }
 
 @test "check takes no arguments" {

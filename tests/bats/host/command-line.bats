@@ -4,6 +4,11 @@
 
 load ../helper
 
+# no VM is made here, and other trees' tests may run beside these
+teardown() {
+    clean_up
+}
+
 verbs() {
     "$BULKHEAD" --help | sed -nE 's/^  ([a-z]+) .*/\1/p'
 }
@@ -16,6 +21,21 @@ options() {
 # the verbs that take options; the other two refuse --help as well
 verbs_with_options() {
     verbs | grep -vxE 'checkpoint|restore'
+}
+
+@test "help, --help and nothing at all print the same verbs; each verb its own, tidily" {
+    local verb
+    run "$BULKHEAD"
+    [ "$status" -eq 0 ]
+    [[ $output == *$'\n  update '* ]]
+    [ "$("$BULKHEAD" help)" = "$output" ]
+    [[ $("$BULKHEAD" --help) == "$output"$'\n\noptions:\n'* ]]
+    for verb in $(verbs_with_options); do
+        run "$BULKHEAD" "$verb" --help
+        [ "$status" -eq 0 ]
+        [[ ${lines[0]} == "usage: bulkhead $verb"* && $output == *$'\n\noptions:\n'* && ${lines[-1]} == *--help,* ]]
+        ! grep -nE ' $' <<<"$output" || { echo "$verb: a blank ends a line"; return 1; }
+    done
 }
 
 @test "the manual page has every verb and option in its section, and no others" {
