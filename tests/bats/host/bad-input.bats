@@ -8,6 +8,10 @@ setup() {
     make_bundle
 }
 
+teardown() {
+    clean_up
+}
+
 refused() { # TEXT [ID]
     run bh create --bundle "$BUNDLE" --pid-file "$WORK/pid" "${2-c1}"
     fails_with 1 "$1"

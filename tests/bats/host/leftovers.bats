@@ -3,7 +3,8 @@
 
 load ../helper
 
-clean_up() {
+# not the helper's, which is what is tested
+teardown() {
     [ -z "${LEFT-}" ] || kill "$LEFT"
     [ -z "${GROUP-}" ] || find "$GROUP" -depth -type d -delete
     rm -rf "$WORK"
