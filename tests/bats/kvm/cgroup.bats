@@ -148,6 +148,30 @@ MIB=$((1024 * 1024))
     [ ! -e "$CGROUP" ]
 }
 
+@test "execs of a container whose init is killed for memory were killed too, and say so" {
+    local i pids=()
+    args sh -c 'until [ -e /go ]; do sleep 0.05; done; exec tail /dev/zero'
+    edit '.linux.resources = {memory: {limit: 33554432, swap: 33554432}}'
+    create_container c1
+    bh start c1
+    for i in 1 2 3; do
+        bh exec --pid-file "$WORK/e$i.pid" c1 sleep 1000 </dev/null >"$WORK/e$i" 2>&1 &
+        pids+=($!)
+    done
+    for i in 1 2 3; do until [ -e "$WORK/e$i.pid" ]; do sleep 0.05; done; done
+    touch "$BUNDLE/rootfs/go"
+    for i in 1 2 3; do
+        status=0
+        wait "${pids[i - 1]}" || status=$?
+        cat "$WORK/e$i"
+        [ "$status" -eq 137 ]
+        [ ! -s "$WORK/e$i" ] # not that the VM is gone, though it is
+    done
+    wait_status c1 stopped
+    [ "$(awk '/^oom_kill / {print $2}' "$CGROUP/memory.events")" -eq 1 ]
+    bh delete c1
+}
+
 @test "a kill for memory is counted on the host, whatever the cgroup holds, and costs the container nothing of its status" {
     # what is written to the root, on a tmpfs, is memory of the cgroup that nobody can take back; and a VMM that is the last to be killed
     args sh -c 'dd if=/dev/zero of=/big bs=1M count=30 2>/dev/null; (echo 0 >/proc/self/oom_score_adj; exec tail /dev/zero); echo "tail: $?"; exit 3'
@@ -242,8 +266,17 @@ END
     bh --cgroup-manager=systemd create --bundle "$BUNDLE" c2 </dev/null >"$WORK/out" 2>"$WORK/err"
     [ -d /sys/fs/cgroup/system.slice/bulkhead-c2.scope ]
     kill "$FAKE"
+    wait "$FAKE" || true
+    FAKE=
     bh delete --force c2
     [ ! -e /sys/fs/cgroup/system.slice/bulkhead-c2.scope ]
+    # nor does one that never comes to an end with it
+    fake_systemd
+    bh --cgroup-manager=systemd create --bundle "$BUNDLE" c3 </dev/null >"$WORK/out" 2>"$WORK/err"
+    fake_systemd silent
+    bh delete --force c3
+    grep -qx 'StopUnit bulkhead-c3.scope replace' "$WORK/systemd"
+    [ ! -e /sys/fs/cgroup/system.slice/bulkhead-c3.scope ]
     rmdir /sys/fs/cgroup/bulkhead_test.slice
     rmdir /sys/fs/cgroup/system.slice 2>/dev/null || true # others may be in it
 }
