@@ -64,6 +64,22 @@ wait_text() {
     until grep -q -- "$2" "$1" 2>/dev/null; do sleep 0.05; done
 }
 
+# moments CALLS COMMAND...: each of these system calls that the command makes, as "CALL N"
+moments() {
+    local calls=$1
+    shift
+    strace -qq -o "$WORK/calls" -e "trace=$calls" "$@" </dev/null >/dev/null 2>&1 || return
+    sed -nE 's/^([a-z0-9_]+)\(.*/\1/p' "$WORK/calls" | awk '{print $1, ++n[$1]}'
+}
+
+# killed_at CALL N COMMAND...: the command is killed on its way into its Nth CALL
+killed_at() {
+    local call=$1 n=$2 ended=0
+    shift 2
+    strace -qq -o /dev/null -e "trace=$call" -e "inject=$call:signal=KILL:when=$n" "$@" </dev/null >/dev/null 2>&1 || ended=$?
+    [ "$ended" -eq 137 ] || { echo "killed at $call $n, it ended with $ended"; return 1; }
+}
+
 # Bulkhead's processes on this machine
 processes() {
     find /proc/[0-9]*/exe -maxdepth 0 \( -lname '*/bulkhead' -o -lname '*/bulkhead-vmm*' -o -lname '*/bulkhead-fs*' \

@@ -9,6 +9,26 @@ setup() {
     args sleep 1000
 }
 
+# Moments are the calls by which it makes what outlives it, or tells others of it: directories of the state and of the cgroup, the
+# state itself, sockets, processes, the requests to the guest, the hand-over to the shim, the pid-file.
+@test "a create that is killed between any two things that it makes" {
+    local create call n
+    create=("$BULKHEAD" --root "$ROOT" create --bundle "$BUNDLE" --pid-file "$WORK/c1.pid" c1)
+    moments mkdir,mkdirat,renameat,bind,clone3,connect,sendmsg,linkat "${create[@]}" >"$WORK/moments"
+    cat "$WORK/moments"
+    for call in mkdir mkdirat renameat bind clone3 connect sendmsg linkat; do grep -q "^$call " "$WORK/moments"; done
+    bh delete --force c1
+    rm "$WORK/c1.pid"
+    while read -r call n; do
+        rm -rf "$ROOT"
+        killed_at "$call" "$n" "${create[@]}"
+        [ ! -e "$WORK/c1.pid" ]
+        bh delete --force c1
+        leftovers || { echo "killed at $call $n"; return 1; }
+    done <"$WORK/moments"
+}
+
+# The moments are the twelfths of what a whole one takes: most of it is the guest's, which nothing on the host marks.
 @test "a create that is killed at any moment" {
     local begin end whole i status killed=0
     begin=$(date +%s%N)

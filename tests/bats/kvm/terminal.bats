@@ -45,7 +45,7 @@ END
     chmod +x "$WORK/hold"
     edit ".hooks.createRuntime = [{path: \"$WORK/hold\", env: [\"PATH=$PATH\"]}]"
     # 1: a person types and resizes; TERM to bulkhead goes on to the container. 2: HUP. 3: ^C during create, when the terminal is not raw
-    # yet. 4: TERM during create. 5: ^C in raw mode is the container's. 6: the VM goes.
+    # yet. 4: TERM during create. 5: ^C in raw mode, when what is typed gets to the container, is the container's. 6: the VM goes.
     "$ON_TERMINAL" --size 30x90 sh "$WORK/script" >"$WORK/out" <<END
 expect 30 90\r\n/dev/pts/0\r\n
 send hello\r
@@ -66,7 +66,8 @@ $(signal TERM c4)
 expect called off by SIGTERM
 expect status 1\r\nfourth restored
 expect 40 100\r\n/dev/pts/0\r\n
-run sleep 1
+send raw\r
+expect got raw
 send \x03
 expect status 7\r\nfifth restored
 expect 40 100

@@ -21,7 +21,7 @@ setup() {
     run bh delete c1
     fails_with 1 "not stopped: paused"
     size=$(stat -c %s "$WORK/c1.out")
-    sleep 1
+    sleep 1 # ten of its ticks
     [ "$(stat -c %s "$WORK/c1.out")" -eq "$size" ]
     bh resume c1
     [ "$(status_of c1)" = running ]
