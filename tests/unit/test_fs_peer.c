@@ -158,6 +158,34 @@ static void test_descriptor_missing(void **state)
     close_it(&f);
 }
 
+/* The server opened and looked up what the guest left no room to hear of: both are given up. */
+static void test_created_in_vain(void **state)
+{
+    (void)state;
+    struct {
+        struct fuse_entry_out entry;
+        struct fuse_open_out open;
+    } out = {.entry = {.nodeid = 42}, .open = {.fh = 9}};
+    struct fuse_create_in in = {.flags = O_RDWR};
+    struct fuse_in_header h;
+    struct fixture f;
+    int file = memory_file("x");
+
+    open_it(&f, false);
+    submit(&f, REQUEST, FUSE_CREATE, &in, sizeof(in), 64);
+    assert_true(arrived(&f, &h) > 0);
+    answer(&f, h.unique, 0, &out, sizeof(out), file);
+    assert_int_equal(result(&f, REQUEST, NULL), -EIO);
+    expect_given_up(&f, 9);
+    assert_int_equal(arrived(&f, &h), sizeof(h) + sizeof(struct fuse_forget_in));
+    assert_int_equal(h.opcode, FUSE_FORGET);
+    assert_int_equal(h.nodeid, 42);
+    assert_int_equal(f.message[sizeof(h)], 1); /* nlookup */
+    assert_int_equal(((struct fs_dev *)f.d.dev)->files_open, 0);
+    close_it(&f);
+    close(file);
+}
+
 /* The guest's open files leave the VMM descriptors enough for all else. */
 static void test_descriptors_left(void **state)
 {
@@ -204,7 +232,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_server_dies),        cmocka_unit_test(test_server_dies_unseen),
         cmocka_unit_test(test_mad_server),         cmocka_unit_test(test_two_descriptors),
-        cmocka_unit_test(test_descriptor_missing), cmocka_unit_test(test_descriptors_left),
+        cmocka_unit_test(test_descriptor_missing), cmocka_unit_test(test_created_in_vain),
+        cmocka_unit_test(test_descriptors_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

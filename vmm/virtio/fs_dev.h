@@ -42,6 +42,7 @@ struct fs_request_head {
         struct fuse_read_in read;
         struct fuse_write_in write;
         struct fuse_release_in release;
+        struct fuse_forget_in forget;
     };
 };
 _Static_assert(sizeof(struct fs_request_head) == 80, "no padding between header and body");

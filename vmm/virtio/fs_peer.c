@@ -132,6 +132,38 @@ static bool forget_files(struct fs_dev *f)
     return true;
 }
 
+/* One that the server ends by itself. When there is no room for it, what it would have freed stays
+ * until DESTROY, within the server's limits. */
+static void tell_shortly(struct fs_dev *f, uint32_t opcode, uint64_t node,
+                         struct fs_request_head *h, size_t body)
+{
+    h->in = (struct fuse_in_header){.len = (uint32_t)(sizeof(h->in) + body),
+                                    .opcode = opcode,
+                                    .unique = FUSE_WIRE_NO_REPLY,
+                                    .nodeid = node};
+    (void)send_server(f, h, NULL);
+}
+
+/* The guest will not hear of what the server has opened for it with the reply in f->reply. */
+static void give_up_opened(struct fs_dev *f, uint32_t opcode, size_t len)
+{
+    size_t at = opened_at(opcode);
+    struct fs_request_head h = {0};
+    struct fuse_open_out opened;
+    struct fuse_entry_out entry;
+
+    if (at == 0 || len < at + sizeof(opened))
+        return;
+    memcpy(&opened, f->reply + at, sizeof(opened));
+    h.release.fh = opened.fh;
+    tell_shortly(f, FUSE_RELEASE, 0, &h, sizeof(h.release));
+    if (opcode == FUSE_OPEN)
+        return;
+    memcpy(&entry, f->reply + sizeof(struct fuse_out_header), sizeof(entry));
+    h.forget = (struct fuse_forget_in){.nlookup = 1};
+    tell_shortly(f, FUSE_FORGET, entry.nodeid, &h, sizeof(h.forget));
+}
+
 /*
  * The file a successful reply opens. Takes *fd when it belongs to an opened file. 0, an error
  * to give the guest instead (positive), or -EPROTO.
@@ -146,7 +178,6 @@ static int note_opened(struct fs_dev *f, uint32_t opcode, size_t len, int *fd)
     if (len < at + sizeof(out))
         return -EPROTO;
     /* The descriptor did not arrive: the guest has as many as it may, or the host is out of them.
-     * The server's handle is lost until DESTROY, within its limit; so when fs_file_add says ENFILE.
      */
     if (*fd < 0)
         return ENFILE;
@@ -183,14 +214,15 @@ static int take_reply(struct fs_dev *f, size_t len, int *fd)
         if (!forget_files(f))
             return 0;
     }
-    if (h.error == 0 && len > s->chain.write_len)
-        h.error = -EIO; /* the guest left too little room; what was opened is lost to it */
-    else if (h.error == 0)
-        rc = note_opened(f, s->opcode, len, fd);
+    if (h.error == 0)
+        rc = len > s->chain.write_len ? EIO /* the guest left too little room */
+                                      : note_opened(f, s->opcode, len, fd);
     if (rc < 0)
         return rc;
-    if (rc > 0)
+    if (rc > 0) {
+        give_up_opened(f, s->opcode, len);
         h.error = -rc;
+    }
     if (h.error < 0)
         fs_finish(f, s, h.error, NULL, 0);
     else
