@@ -17,8 +17,7 @@
 
 #define CPU_MAX_SIZE 64
 
-/* --- room --------------------------------------------------------------------------------------
- */
+/* --- room ------------------------------------------------------------------------------------ */
 
 static int64_t sum(int64_t a, int64_t b)
 {
@@ -82,8 +81,7 @@ void cgroup_keep_quota(int dir, const struct spec_resources *r, struct spec_reso
     limits_keep_quota(out, &now);
 }
 
-/* --- whose limit -------------------------------------------------------------------------------
- */
+/* --- whose limit ----------------------------------------------------------------------------- */
 
 /* The guest has neither disks nor swap, and its CPUs are not those that the numbers mean. */
 static bool only_on_host(const char *file)
@@ -124,8 +122,7 @@ const char *cgroup_host_only(const struct spec_resources *r)
     return key;
 }
 
-/* --- writing -----------------------------------------------------------------------------------
- */
+/* --- writing --------------------------------------------------------------------------------- */
 
 struct target {
     int dir;

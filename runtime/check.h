@@ -61,8 +61,7 @@ void check_print(const struct check_report *r, FILE *out);
 /* A new reference; NULL = out of memory. */
 json_t *check_json(const struct check_report *r);
 
-/* --- the parts, for each other and for tests ---------------------------------------------------
- */
+/* --- the parts, for each other and for tests ------------------------------------------------- */
 
 struct check_found {
     const char *id, *name;

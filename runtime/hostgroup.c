@@ -25,8 +25,7 @@ static int with_room(const struct spec_resources *r, const struct state *s,
     return cgroup_room(r, &vm, out, e);
 }
 
-/* --- making ------------------------------------------------------------------------------------
- */
+/* --- making ---------------------------------------------------------------------------------- */
 
 /* Where it will be. In systemd's form only where the client says that its names are of that form.
  */
@@ -145,8 +144,7 @@ int hostgroup_make(const struct runtime *rt, const struct spec_linux *linux_, st
     return cgroup_limit(out->fd, &limits, CGROUP_BEFORE_BOOT, warning, e);
 }
 
-/* --- later -------------------------------------------------------------------------------------
- */
+/* --- later ----------------------------------------------------------------------------------- */
 
 static bool has_quota(const struct spec_resources *r)
 {

@@ -274,8 +274,7 @@ static int collect_flags(const struct spec_seccomp *s, uint32_t *out, struct err
     return 0;
 }
 
-/* --- system calls newer than the profile -------------------------------------------------------
- */
+/* --- system calls newer than the profile ----------------------------------------------------- */
 
 /* The highest number the profile names on one architecture; -1 when it names none. */
 static int last_call(const struct spec_seccomp *s, uint32_t token)

@@ -36,8 +36,7 @@
     "use the cgroupfs manager (podman: --cgroup-manager=cgroupfs, containerd: SystemdCgroup = "    \
     "false)"
 
-/* --- the library -------------------------------------------------------------------------------
- */
+/* --- the library ----------------------------------------------------------------------------- */
 
 #define FUNCTIONS(f)                                                                               \
     f(sd_bus_open_system) f(sd_bus_flush_close_unref) f(sd_bus_set_method_call_timeout)            \
@@ -73,8 +72,7 @@ static int load(struct library *out, struct err *e)
     return 0;
 }
 
-/* --- one connection ----------------------------------------------------------------------------
- */
+/* --- one connection -------------------------------------------------------------------------- */
 
 struct talk {
     struct library f;
@@ -154,8 +152,7 @@ static int call(const struct talk *t, sd_bus_message *m, sd_bus_message **reply_
     return r;
 }
 
-/* --- jobs --------------------------------------------------------------------------------------
- */
+/* --- jobs ------------------------------------------------------------------------------------ */
 
 static int on_removed(sd_bus_message *m, void *arg, sd_bus_error *error)
 {
@@ -218,8 +215,7 @@ static int run_job(struct talk *t, sd_bus_message *m, const char *what, struct e
     return r;
 }
 
-/* --- messages ----------------------------------------------------------------------------------
- */
+/* --- messages -------------------------------------------------------------------------------- */
 
 static int append_property(const struct talk *t, sd_bus_message *m,
                            const struct systemd_property *p)
@@ -287,8 +283,7 @@ static int start_message(const struct talk *t, const char *description, pid_t pi
     return r < 0 ? bad_message(r, e) : 0;
 }
 
-/* --- what others call --------------------------------------------------------------------------
- */
+/* --- what others call ------------------------------------------------------------------------ */
 
 bool systemd_runs(void)
 {

@@ -65,8 +65,7 @@ static void add_cpu(struct systemd_properties *p, const struct spec_resources *r
             r->cpu.quota.v < 0 ? UINT64_MAX : quota_per_second(r->cpu.quota.v, length));
 }
 
-/* --- lists of CPUs and memory nodes ------------------------------------------------------------
- */
+/* --- lists of CPUs and memory nodes ---------------------------------------------------------- */
 
 static void set_bits(struct systemd_property *p, unsigned long first, unsigned long last)
 {
@@ -150,8 +149,7 @@ void systemd_properties_done(struct systemd_properties *p)
     p->n = 0;
 }
 
-/* --- names -------------------------------------------------------------------------------------
- */
+/* --- names ----------------------------------------------------------------------------------- */
 
 static bool ends(const char *name, size_t len, const char *suffix)
 {

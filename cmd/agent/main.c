@@ -33,7 +33,8 @@ static void last_words(const struct err *e)
         (void)!write(fd, text, (size_t)n);
 }
 
-/* The kernel command line has reboot=t: to the VMM a reboot is the end. */
+/* Whichever way the kernel resets the machine, by the keyboard controller's port at first: to the
+ * VMM that is the end. */
 static _Noreturn void end_guest(void)
 {
     sync();

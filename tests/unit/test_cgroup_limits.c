@@ -42,8 +42,7 @@ static struct spec_resources parse(const char *json)
     return r;
 }
 
-/* --- room --------------------------------------------------------------------------------------
- */
+/* --- room ------------------------------------------------------------------------------------ */
 
 static void test_room(void **state)
 {
@@ -95,8 +94,7 @@ static void test_room_at_the_ends(void **state)
     assert_false(h.memory.limit.set || h.cpu.quota.set || h.pids_limit.set);
 }
 
-/* --- whose -------------------------------------------------------------------------------------
- */
+/* --- whose ----------------------------------------------------------------------------------- */
 
 static void host_only_is(const char *json, const char *want)
 {
@@ -143,8 +141,7 @@ static void test_guest(void **state)
     json_decref(got);
 }
 
-/* --- writing -----------------------------------------------------------------------------------
- */
+/* --- writing --------------------------------------------------------------------------------- */
 
 static char dir_path[] = "/tmp/bulkhead-limits-XXXXXX";
 static int dir = -1;

@@ -147,8 +147,7 @@ static void test_free_hangs(void **state)
     work_again();
 }
 
-/* --- close(2) -----------------------------------------------------------------------------------
- */
+/* --- close(2) -------------------------------------------------------------------------------- */
 
 /* The descriptor of an open file in the device. */
 static int descriptor_of(struct fixture *f, uint64_t fh)

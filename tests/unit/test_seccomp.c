@@ -20,8 +20,7 @@
 
 #define X32_BIT 0x40000000
 
-/* --- the interpreter ---------------------------------------------------------------------------
- */
+/* --- the interpreter ------------------------------------------------------------------------- */
 
 struct program {
     struct sock_filter *f;
@@ -110,8 +109,7 @@ static uint32_t call1(const struct program *p, int nr, uint64_t arg0)
     return call_on(p, AUDIT_ARCH_X86_64, nr, (uint64_t[6]){arg0});
 }
 
-/* --- compiling ---------------------------------------------------------------------------------
- */
+/* --- compiling ------------------------------------------------------------------------------- */
 
 static int compile_doc(json_t *doc, struct program *out, struct err *e)
 {
@@ -186,8 +184,7 @@ static void refuse(const char *profile, int code, const char *want)
 
 #define ERRNO(n) (SECCOMP_RET_ERRNO | (n))
 
-/* --- tests -------------------------------------------------------------------------------------
- */
+/* --- tests ----------------------------------------------------------------------------------- */
 
 static void test_actions(void **state)
 {
@@ -430,8 +427,7 @@ static void test_too_large(void **state)
     assert_memory_equal(e.msg, "linux.seccomp: the filter has ", 30);
 }
 
-/* --- the clients' default profiles -------------------------------------------------------------
- */
+/* --- the clients' default profiles ----------------------------------------------------------- */
 
 static void test_podman_default(void **state)
 {

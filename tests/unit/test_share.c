@@ -345,8 +345,7 @@ static void an_overlay_is_shared_as_the_host_mounts_it(void **state)
     in_mount_namespace(bad_overlay, *state);
 }
 
-/* --- the guest's configuration ------------------------------------------------------------------
- */
+/* --- the guest's configuration --------------------------------------------------------------- */
 
 static void the_guest_gets_its_part_only(void **state)
 {

@@ -69,8 +69,7 @@ static void test_bad(void **state)
     fixtures_each("config/bad", 120, bad);
 }
 
-/* --- failing allocations -----------------------------------------------------------------------
- */
+/* --- failing allocations --------------------------------------------------------------------- */
 
 static long allocations_left;
 
@@ -114,8 +113,7 @@ static void test_starved(void **state)
     fixtures_each("config/good", 25, starve);
 }
 
-/* --- limits ------------------------------------------------------------------------------------
- */
+/* --- limits ---------------------------------------------------------------------------------- */
 
 static void expect_too_many(json_t *doc, const char *want)
 {
@@ -234,8 +232,7 @@ static void test_long_names(void **state)
     json_decref(doc);
 }
 
-/* --- whole documents ---------------------------------------------------------------------------
- */
+/* --- whole documents ------------------------------------------------------------------------- */
 
 static struct spec *parsed(const char *file)
 {

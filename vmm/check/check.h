@@ -17,8 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* --- what was seen, and what should have been --------------------------------------------------
- */
+/* --- what was seen, and what should have been ------------------------------------------------ */
 
 enum check_rule {
     IS,       /* equal to want */
