@@ -53,7 +53,8 @@ END
     lines_to_copy >"$WORK/lines"
     grep -q '^ctr run' "$WORK/lines"
     cd "$CHECKOUT"
-    WORK=$WORK BULKHEAD_BUILD=$BULKHEAD_BUILD unshare --mount bash "$WORK/lines" >"$WORK/out" 2>&1 3>&- || {
+    export WORK BULKHEAD_BUILD
+    unshare --mount bash "$WORK/lines" >"$WORK/out" 2>&1 3>&- || {
         cat "$WORK/out"
         tail "$WORK/containerd.log"
         false
@@ -63,7 +64,7 @@ END
     grep -q 'SKIP.*ctr run --runc-binary PATH works without' "$WORK/out"
     # another kernel than this one
     grep -q '^Linux ' "$WORK/out"
-    [ -z "$(grep '^Linux ' "$WORK/out" | grep -F "$(uname -r)")" ]
+    [ "$(grep '^Linux ' "$WORK/out" | grep -cF "$(uname -r)")" -eq 0 ]
     grep -q 'sleep 1' "$WORK/out"
     [ -z "$(find /sys/fs/cgroup/default -mindepth 1 -type d 2>/dev/null)" ]
 }
