@@ -135,7 +135,7 @@ define link
 endef
 
 $(BUILD)/bulkhead: $(call obj,$(wildcard cmd/bulkhead/*.c)) $(BUILD)/runtime.a $(BUILD)/lib.a
-	$(call link,-pie,-ljansson -lseccomp -lcap-ng -lmnl)
+	$(call link,-pie,-ljansson -lseccomp)
 $(BUILD)/bulkhead-vmm: $(call obj,cmd/vmm/main.c) $(BUILD)/vmm.a $(BUILD)/lib.a
 	$(call link,-pie,-lseccomp -lcap-ng -lpthread)
 $(BUILD)/bulkhead-fs: $(call obj,cmd/fs/main.c) $(BUILD)/fs.a $(BUILD)/lib.a
@@ -190,7 +190,7 @@ $(BUILD)/san/%.o: %.c | packages-build
 
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 SAN_ARCHIVES := $(patsubst %,$(BUILD)/san/%.a,runtime vmm fs agent lib)
-SAN_LIBS := -lcmocka -ljansson -lseccomp -lcap-ng -lmnl -lpthread
+SAN_LIBS := -lcmocka -ljansson -lseccomp -lcap-ng -lpthread
 $(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(SAN_ARCHIVES)
 	@mkdir -p $(@D)
 	$(call link,$(SAN),$(SAN_LIBS))
