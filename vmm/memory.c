@@ -72,6 +72,19 @@ int memory_init(struct memory *m, uint64_t size, struct err *e)
     return 0;
 }
 
+int memory_check_bits(uint64_t size, unsigned bits, struct err *e)
+{
+    const uint64_t hole = MEMORY_HOLE_END - MEMORY_HOLE_START;
+
+    if (bits >= 63 || size <= MEMORY_HOLE_START || size <= (1ull << bits) - hole)
+        return 0;
+    return err_set(e, ERANGE,
+                   "%llu MiB of memory: this processor's physical addresses have %u bits, which is "
+                   "room for %llu MiB",
+                   (unsigned long long)(size >> 20), bits,
+                   (unsigned long long)(((1ull << bits) - hole) >> 20));
+}
+
 void memory_done(struct memory *m)
 {
     if (!m)

@@ -39,6 +39,8 @@ struct memory {
 /* Maps size bytes (a multiple of 4096) MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE. ENOMEM, EINVAL.
  */
 int memory_init(struct memory *m, uint64_t size, struct err *e) must_check;
+/* Whether RAM of this size lies within physical addresses of so many bits. ERANGE. */
+int memory_check_bits(uint64_t size, unsigned bits, struct err *e) must_check;
 void memory_done(struct memory *m);
 
 /* The host address of [gpa, gpa + len), or NULL unless all of it lies in one region of RAM. len 0

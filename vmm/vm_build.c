@@ -13,6 +13,7 @@
 #include "vmm/kvm.h"
 #include "vmm/stats.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,10 +47,20 @@ static int host_irqfd(void *arg, int efd, unsigned gsi, struct err *e)
 
 /* --- KVM and memory -------------------------------------------------------------------------- */
 
+/* Of this processor, which no guest's can exceed; 36 where it does not say. */
+static unsigned address_bits(void)
+{
+    unsigned a = 0, b, c, d;
+
+    return __get_cpuid(0x80000008, &a, &b, &c, &d) ? a & 0xff : 36;
+}
+
 static int build_memory(struct vm *vm, struct err *e)
 {
-    int r = memory_init(&vm->mem, vm->plan->memory, e);
+    int r = memory_check_bits(vm->plan->memory, address_bits(), e);
 
+    if (r == 0)
+        r = memory_init(&vm->mem, vm->plan->memory, e);
     for (unsigned i = 0; r == 0 && i < vm->mem.nregions; i++) {
         const struct memory_region *m = &vm->mem.region[i];
         r = kvm_set_memory(vm->vm_fd, vm->slots++, m->gpa, m->host, m->size, false, e);

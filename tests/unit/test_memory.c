@@ -125,6 +125,23 @@ static void test_bad_sizes(void **state)
     assert_memory_equal(&m, &before, sizeof(m));
 }
 
+static void test_address_bits(void **state)
+{
+    const uint64_t gib = 1ull << 30, most = (1ull << 40) - gib; /* the hole is one GiB */
+    struct err e = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(memory_check_bits(256ull << 20, 36, &e), 0);
+    assert_int_equal(memory_check_bits(3 * gib, 32, &e), 0);
+    assert_int_equal(memory_check_bits(most, 40, &e), 0);
+    assert_int_equal(memory_check_bits(most + 4096, 40, &e), -ERANGE);
+    assert_int_equal(memory_check_bits(1ull << 40, 40, &e), -ERANGE);
+    assert_string_equal(e.msg, "1048576 MiB of memory: this processor's physical addresses have 40 "
+                               "bits, which is room for 1047552 MiB");
+    assert_int_equal(memory_check_bits(1ull << 40, 46, &e), 0);
+    assert_int_equal(memory_check_bits(1ull << 40, 255, &e), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +150,7 @@ int main(void)
         cmocka_unit_test(test_exactly_the_hole),
         cmocka_unit_test(test_huge_pages),
         cmocka_unit_test(test_bad_sizes),
+        cmocka_unit_test(test_address_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
