@@ -77,40 +77,10 @@ static int check_namespaces(const struct spec_linux *l, struct err *e)
     return 0;
 }
 
-/* Which namespace a sysctl belongs to; NS_KINDS = none, so it would change the whole guest. */
-static enum spec_ns sysctl_ns(const char *name)
-{
-    static const char *const ipc[] = {"kernel/msgmax", "kernel/msgmnb",         "kernel/msgmni",
-                                      "kernel/sem",    "kernel/shmall",         "kernel/shmmax",
-                                      "kernel/shmmni", "kernel/shm_rmid_forced"};
-    char path[128];
-
-    snprintf(path, sizeof(path), "%s", name);
-    if (!strchr(path, '/')) {
-        for (char *p = path; *p; p++) {
-            if (*p == '.')
-                *p = '/';
-        }
-    }
-    if (strstr(path, "..") || strlen(name) >= sizeof(path)) /* what was cut off may lead away */
-        return NS_KINDS;
-    if (!strncmp(path, "net/", 4))
-        return NS_NETWORK;
-    if (!strncmp(path, "fs/mqueue/", 10))
-        return NS_IPC;
-    if (!strcmp(path, "kernel/domainname") || !strcmp(path, "kernel/hostname"))
-        return NS_UTS;
-    for (size_t i = 0; i < ARRAY_SIZE(ipc); i++) {
-        if (!strcmp(path, ipc[i]))
-            return NS_IPC;
-    }
-    return NS_KINDS;
-}
-
 static int check_sysctls(const struct spec_linux *l, struct err *e)
 {
     for (size_t i = 0; i < l->nsysctl; i++) {
-        enum spec_ns ns = sysctl_ns(l->sysctl[i].key);
+        enum spec_ns ns = spec_sysctl_ns(l->sysctl[i].key);
 
         if (ns == NS_KINDS)
             return err_set(e, EINVAL, "linux.sysctl.%s is not in a separate kernel namespace",

@@ -122,7 +122,12 @@ enum spec_ns {
     NS_KINDS
 };
 extern const char *const spec_ns_names[NS_KINDS]; /* as in config.json */
-extern const int spec_ns_flags[NS_KINDS];         /* CLONE_NEW* */
+/*
+ * The kind of namespace that a sysctl belongs to; NS_KINDS = none, it would change a whole kernel.
+ * As for sysctl(8), "." is "/" in a name without any "/".
+ */
+enum spec_ns spec_sysctl_ns(const char *name);
+extern const int spec_ns_flags[NS_KINDS]; /* CLONE_NEW* */
 
 struct spec_device {
     char *path;

@@ -289,3 +289,35 @@ void spec_linux_done(struct spec_linux *l)
     strv_free(l->readonly_paths);
     free(l->mount_label);
 }
+
+enum spec_ns spec_sysctl_ns(const char *name)
+{
+    static const struct {
+        const char *path; /* one that ends in '/': what is below it */
+        enum spec_ns ns;
+    } known[] = {
+        {"net/", NS_NETWORK},          {"fs/mqueue/", NS_IPC},
+        {"kernel/msgmax", NS_IPC},     {"kernel/msgmnb", NS_IPC},
+        {"kernel/msgmni", NS_IPC},     {"kernel/sem", NS_IPC},
+        {"kernel/shmall", NS_IPC},     {"kernel/shmmax", NS_IPC},
+        {"kernel/shmmni", NS_IPC},     {"kernel/shm_rmid_forced", NS_IPC},
+        {"kernel/domainname", NS_UTS}, {"kernel/hostname", NS_UTS},
+    };
+    char path[128];
+
+    /* what is cut off, or "..", may lead away */
+    if (str_printf(path, sizeof(path), "%s", name) < 0 || strstr(name, ".."))
+        return NS_KINDS;
+    if (!strchr(path, '/'))
+        for (char *p = path; *p; p++)
+            if (*p == '.')
+                *p = '/';
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+        size_t n = strlen(known[i].path);
+        bool below = known[i].path[n - 1] == '/';
+
+        if (below ? str_starts(path, known[i].path) && path[n] : !strcmp(path, known[i].path))
+            return known[i].ns;
+    }
+    return NS_KINDS;
+}

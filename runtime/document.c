@@ -5,7 +5,6 @@
 #include "lib/names.h"
 #include "lib/spec.h"
 #include "runtime/seccomp.h"
-#include "runtime/support.h"
 
 #include <errno.h>
 #include <seccomp.h>
@@ -134,8 +133,7 @@ int document_spec(bool user_namespace, uid_t uid, gid_t gid, json_t **out, struc
     return 0;
 }
 
-/* --- features ----------------------------------------------------------------------------------
- */
+/* --- features -------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {
@@ -161,8 +159,7 @@ static json_t *hook_names(void)
     json_t *array = json_array();
 
     for (int i = 0; i < HOOK_KINDS; i++)
-        if (support_hook((enum spec_hook_kind)i))
-            json_array_append_new(array, json_string(spec_hook_names[i]));
+        json_array_append_new(array, json_string(spec_hook_names[i]));
     return array;
 }
 
@@ -176,13 +173,11 @@ static json_t *mount_option_names(void)
 
 static json_t *namespace_names(void)
 {
-    const char *names[NS_KINDS] = {NULL};
-    size_t n = 0;
+    const char *names[NS_KINDS];
 
     for (int i = 0; i < NS_KINDS; i++)
-        if (support_namespace((enum spec_ns)i))
-            names[n++] = spec_ns_names[i];
-    return sorted(names, n);
+        names[i] = spec_ns_names[i];
+    return sorted(names, NS_KINDS);
 }
 
 static json_t *capability_names(void)
@@ -221,7 +216,7 @@ static json_t *linux_features(void)
     return json_pack("{s:o, s:o, s:{s:b, s:b, s:b, s:b, s:b}, s:o, s:{s:b}, s:{s:b}, s:{s:b},"
                      " s:{s:{s:b}}}",
                      "namespaces", namespace_names(), "capabilities", capability_names(), "cgroup",
-                     "v1", 0, "v2", 1, "systemd", 0, "systemdUser", 0, "rdma", 0, "seccomp",
+                     "v1", 0, "v2", 1, "systemd", 1, "systemdUser", 0, "rdma", 0, "seccomp",
                      seccomp_features(), "apparmor", "enabled", 0, "selinux", "enabled", 0,
                      "intelRdt", "enabled", 0, "mountExtensions", "idmap", "enabled", 0);
 }

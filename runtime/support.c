@@ -18,8 +18,7 @@ static int refuse(struct err *e, const char *where, const char *key, const char 
     return err_set(e, ENOTSUP, "%s%s%s is not supported: %s", where, *where ? "." : "", key, why);
 }
 
-/* --- keys that the parser does not keep --------------------------------------------------------
- */
+/* --- keys that the parser does not keep ------------------------------------------------------ */
 
 struct unsupported_key {
     const char *object; /* "" = the top, or one level below it */
@@ -49,8 +48,7 @@ static int check_keys(const struct spec *s, struct err *e)
     return 0;
 }
 
-/* --- process -----------------------------------------------------------------------------------
- */
+/* --- process --------------------------------------------------------------------------------- */
 
 static void warn_caps(const struct spec_process *p, const char *where, struct strbuf *warnings)
 {
@@ -87,8 +85,7 @@ int support_check_process(const struct spec_process *p, const char *where, struc
     return 0;
 }
 
-/* --- root, mounts ------------------------------------------------------------------------------
- */
+/* --- root, mounts ---------------------------------------------------------------------------- */
 
 /* Those the guest makes itself, and "overlay", which the host does; "bind" besides. */
 static const char *const mount_types[] = {"cgroup",  "cgroup2", "devpts", "devtmpfs", "mqueue",
@@ -168,21 +165,7 @@ static int check_mounts(const struct spec *s, struct err *e)
     return 0;
 }
 
-/* --- hooks -------------------------------------------------------------------------------------
- */
-
-bool support_hook(enum spec_hook_kind kind)
-{
-    return kind < HOOK_KINDS;
-}
-
-/* --- namespaces --------------------------------------------------------------------------------
- */
-
-bool support_namespace(enum spec_ns ns)
-{
-    return ns < NS_KINDS;
-}
+/* --- namespaces ------------------------------------------------------------------------------ */
 
 /* Leaving one of these out means sharing the host's, and a VM has no part in that. The others
  * (user, cgroup, time) are then the guest's own, which is no less than was asked for. */
@@ -236,8 +219,7 @@ static int check_namespaces(const struct spec_linux *l, struct err *e)
     return check_id_maps(l, e);
 }
 
-/* --- devices -----------------------------------------------------------------------------------
- */
+/* --- devices --------------------------------------------------------------------------------- */
 
 /* Character devices that the guest kernel has (configs/guest-kernel.config). minor -1 = all. */
 static const struct {
@@ -281,8 +263,7 @@ static int check_devices(const struct spec_linux *l, struct err *e)
     return 0;
 }
 
-/* --- resources ---------------------------------------------------------------------------------
- */
+/* --- resources ------------------------------------------------------------------------------- */
 
 static int check_memory(const struct spec_resources *r, const char *where, struct err *e)
 {
@@ -350,36 +331,16 @@ int support_check_resources(const struct spec_resources *r, const char *where, s
     return 0;
 }
 
-/* --- sysctl ------------------------------------------------------------------------------------
- */
-
-/* Names that belong to a namespace of the container; a name that ends in "." is a prefix. */
-static const char *const namespaced_sysctls[] = {
-    "kernel.msgmax",     "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
-    "kernel.shmall",     "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced",
-    "kernel.domainname", "fs.mqueue.",    "net.",
-};
-
-/* sysctl(8) allows "/" for ".". */
-static bool sysctl_is(const char *key, const char *name)
-{
-    for (; *name; key++, name++)
-        if (*key != *name && !(*key == '/' && *name == '.'))
-            return false;
-    return name[-1] == '.' ? *key != 0 : *key == 0;
-}
+/* --- sysctl ---------------------------------------------------------------------------------- */
 
 static int check_sysctls(const struct spec_linux *l, struct err *e)
 {
     for (size_t i = 0; i < l->nsysctl; i++) {
         const char *key = l->sysctl[i].key;
-        size_t k = 0;
 
-        if (sysctl_is(key, "kernel.hostname"))
+        if (!strcmp(key, "kernel.hostname") || !strcmp(key, "kernel/hostname"))
             return err_set(e, EINVAL, "linux.sysctl \"%.*s\": use the key hostname", SHOWN, key);
-        while (k < ARRAY_SIZE(namespaced_sysctls) && !sysctl_is(key, namespaced_sysctls[k]))
-            k++;
-        if (k == ARRAY_SIZE(namespaced_sysctls))
+        if (spec_sysctl_ns(key) == NS_KINDS)
             return err_set(e, ENOTSUP,
                            "linux.sysctl \"%.*s\" is not supported: it belongs to the whole guest "
                            "kernel, not to a namespace of the container",
@@ -388,8 +349,7 @@ static int check_sysctls(const struct spec_linux *l, struct err *e)
     return 0;
 }
 
-/* --- linux, vm, the whole ----------------------------------------------------------------------
- */
+/* --- linux, vm, the whole -------------------------------------------------------------------- */
 
 static int check_linux(const struct spec_linux *l, struct err *e)
 {

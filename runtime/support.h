@@ -28,10 +28,6 @@ int support_check_process(const struct spec_process *p, const char *where, struc
 int support_check_resources(const struct spec_resources *r, const char *where,
                             struct err *e) must_check;
 
-/* For `features`: whether hooks of this kind run, whether a namespace of this kind can be new. */
-bool support_hook(enum spec_hook_kind kind);
-bool support_namespace(enum spec_ns ns);
-
 /* What the two above had to warn about, one a line, into the one warning of a verb. Frees it. */
 void support_warn(struct strbuf *lines_taken, struct err *warning);
 

@@ -83,8 +83,10 @@ static void test_features(void **state)
     (void)state;
     assert_int_equal(document_features(&doc, &e), 0);
     assert_string_equal(json_string_value(json_object_get(doc, "ociVersionMin")), "1.0.0");
+    assert_int_equal(json_array_size(json_object_get(doc, "hooks")), HOOK_KINDS);
     assert_true(lists(json_object_get(doc, "hooks"), "prestart"));
     assert_true(lists(json_object_get(doc, "hooks"), "createContainer"));
+    assert_true(lists(json_object_get(doc, "hooks"), "poststop"));
     options = json_object_get(doc, "mountOptions");
     assert_true(lists(options, "tmpcopyup") && lists(options, "rro") && lists(options, "rbind"));
     assert_false(lists(options, "idmap"));
@@ -92,12 +94,16 @@ static void test_features(void **state)
     l = json_object_get(doc, "linux");
     assert_int_equal(json_array_size(json_object_get(l, "namespaces")), NS_KINDS);
     assert_int_equal(json_array_size(json_object_get(l, "capabilities")), SPEC_CAP_LAST + 1);
+    assert_true(lists(json_object_get(l, "namespaces"), "time"));
     seccomp = json_object_get(l, "seccomp");
     assert_true(lists(json_object_get(seccomp, "actions"), "SCMP_ACT_ERRNO"));
     assert_false(lists(json_object_get(seccomp, "actions"), "SCMP_ACT_NOTIFY"));
     assert_true(lists(json_object_get(seccomp, "archs"), "SCMP_ARCH_X86_64"));
     assert_true(json_is_false(json_object_get(json_object_get(l, "apparmor"), "enabled")));
     assert_true(json_is_true(json_object_get(json_object_get(l, "cgroup"), "v2")));
+    /* what is built in, as runc means it: scopes are asked for by --systemd-cgroup */
+    assert_true(json_is_true(json_object_get(json_object_get(l, "cgroup"), "systemd")));
+    assert_true(json_is_false(json_object_get(json_object_get(l, "cgroup"), "systemdUser")));
     assert_non_null(
         json_object_get(json_object_get(doc, "annotations"), ANNOTATION_PREFIX "version"));
     json_decref(doc);

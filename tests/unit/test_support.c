@@ -131,8 +131,7 @@ static void test_warnings(void **state)
     spec_free(s);
 }
 
-/* --- the page ----------------------------------------------------------------------------------
- */
+/* --- the page -------------------------------------------------------------------------------- */
 
 #define PAGE        "docs/oci-support.md"
 #define ROWS_MAX    128
@@ -213,21 +212,13 @@ static void test_parts(void **state)
     assert_memory_equal(e.msg, "memory.disableOOMKiller is not", 30);
 }
 
-static void test_features(void **state)
-{
-    (void)state;
-    assert_true(support_hook(HOOK_PRESTART) && support_hook(HOOK_POSTSTOP));
-    assert_true(support_hook(HOOK_CREATE_CONTAINER));
-    assert_true(support_namespace(NS_TIME));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused),  cmocka_unit_test(test_accepted),
         cmocka_unit_test(test_clients),  cmocka_unit_test(test_client_refusals),
         cmocka_unit_test(test_warnings), cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_features), cmocka_unit_test(test_page),
+        cmocka_unit_test(test_page),
     };
 
     return cmocka_run_group_tests_name("support", tests, NULL, NULL);
