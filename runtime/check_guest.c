@@ -124,10 +124,7 @@ static void check_initramfs(struct check_report *r, const char *path)
                                              CHECK_NEEDED, "initramfs with a matching agent"};
     struct mapped m;
 
-    if (!*path)
-        check_add(r, &found, CHECK_SKIP, NULL,
-                  "bulkhead.json names none: the kernel must hold the agent itself");
-    else if (!map_file(path, &m))
+    if (!map_file(path, &m))
         check_add(r, &found, CHECK_FAIL, "make guest; \"initrd\" in bulkhead.json names it",
                   "%s: %s", path, strerror(errno));
     else {

@@ -247,6 +247,16 @@ fail:
     return -e->code;
 }
 
+int config_check_program(const char *key, const char *path, struct err *e)
+{
+    if (access(path, X_OK) == 0)
+        return 0;
+    return err_set(e, errno,
+                   "cannot run bulkhead-%s, %s: %s (make install puts it there; \"%s\" in "
+                   "bulkhead.json names it)",
+                   key, path, strerror(errno), key);
+}
+
 void config_done(struct config *c)
 {
     free(c->kernel);

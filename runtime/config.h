@@ -5,12 +5,12 @@
  * The file is looked for at /etc/bulkhead/bulkhead.json, then beside the program:
  * ../share/bulkhead/bulkhead.json, ./bulkhead.json, ../configs/bulkhead.json (a build tree). The
  * first that exists is the only one read; without any, the defaults below hold. Relative paths in
- * it mean: from the file's directory. Unknown keys are errors.
+ * it mean: from the file's directory; a path that is "" means the default. Unknown keys are errors.
  *
  *   key                 default                     meaning
  *   kernel              vmlinux (*)                 guest kernel, an uncompressed ELF
  *   initrd              initramfs.cpio (*)          initramfs that holds the agent
- *   kernel-parameters   CONFIG_KERNEL_PARAMETERS    the guest kernel's command line
+ *   kernel-parameters   CONFIG_KERNEL_PARAMETERS    the guest kernel's command line; "" = nothing
  *   vcpus               1                           vCPUs of a VM, 1 to 32
  *   memory              256                         guest memory in MiB, 32 to 1048576
  *   vmm, fs, shim       bulkhead-vmm, -fs, -shim (*) the other programs
@@ -40,7 +40,7 @@
 #define CONFIG_VMM_UID_BASE      2000000000u
 
 struct config {
-    char *kernel, *initrd; /* initrd "" = none */
+    char *kernel, *initrd;
     char *kernel_parameters;
     uint32_t vcpus;
     uint64_t memory_mib;
@@ -55,6 +55,8 @@ int config_load(const char *path, struct config *out, struct err *e) must_check;
 /* Applies one container's wishes (support_check has seen the document). */
 int config_apply_spec(struct config *c, const struct spec *s, const char *id,
                       struct err *e) must_check;
+/* That a program is there and can be run; `key` names it in bulkhead.json ("shim"). */
+int config_check_program(const char *key, const char *path, struct err *e) must_check;
 void config_done(struct config *c);
 
 #endif

@@ -37,6 +37,8 @@ int container_create(const struct runtime *rt, const char *id, const struct crea
                      struct shim *shim_out, struct err *warning, struct err *e) must_check;
 int container_start(const struct runtime *rt, const char *id, struct err *warning,
                     struct err *e) must_check;
+/* For `run`: its process ends now. Keeps the moment in the state; logs all phases for --debug. */
+int container_note_exit(const struct runtime *rt, const char *id, struct err *e) must_check;
 /* `all`: every process of the container; succeeds on a stopped one. */
 int container_kill(const struct runtime *rt, const char *id, int sig, bool all,
                    struct err *e) must_check;

@@ -100,21 +100,38 @@ static int check_rootfs(struct creation *c, struct err *e)
                    *path == '/' ? "" : "/", path) < 0)
         return err_set(e, ENAMETOOLONG, "root.path is too long");
     if (stat(c->rootfs, &st) < 0)
-        return err_errno(e, "root.path %s", c->rootfs);
+        return errno == ENOENT
+                   ? err_set(e, ENOENT,
+                             "root.path %s does not exist: put the container's root file system "
+                             "there, or mend the path in config.json",
+                             c->rootfs)
+                   : err_errno(e, "root.path %s", c->rootfs);
     if (!S_ISDIR(st.st_mode))
         return err_set(e, ENOTDIR, "root.path %s is not a directory", c->rootfs);
     return 0;
 }
 
+static int read_bundle(struct creation *c, struct err *e)
+{
+    if (!realpath(c->o->bundle, c->bundle))
+        return errno == ENOENT ? err_set(e, ENOENT,
+                                         "bundle %s does not exist: --bundle names the directory "
+                                         "that holds config.json",
+                                         c->o->bundle)
+                               : err_errno(e, "bundle %s", c->o->bundle);
+    int r = spec_load(c->bundle, &c->spec, e);
+    return r == -ENOENT
+               ? err_set(e, ENOENT, "bundle %s has no config.json: `bulkhead spec` writes one",
+                         c->bundle)
+               : r;
+}
+
 static int read_all(struct creation *c, struct err *warning, struct err *e)
 {
-    if (store_check_id(c->id, e) < 0)
+    if (store_check_id(c->id, e) < 0 || read_bundle(c, e) < 0)
         return -e->code;
-    if (!realpath(c->o->bundle, c->bundle))
-        return err_errno(e, "bundle %s", c->o->bundle);
-    if (spec_load(c->bundle, &c->spec, e) < 0 || check_support(c, warning, e) < 0 ||
-        guest_filter(c->spec, &c->filter, e) < 0 || check_terminal(c, e) < 0 ||
-        check_rootfs(c, e) < 0)
+    if (check_support(c, warning, e) < 0 || guest_filter(c->spec, &c->filter, e) < 0 ||
+        check_terminal(c, e) < 0 || check_rootfs(c, e) < 0)
         return -e->code;
     if (config_load(c->rt->config, &c->config, e) < 0 ||
         config_apply_spec(&c->config, c->spec, c->id, e) < 0)

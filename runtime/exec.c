@@ -47,8 +47,7 @@ struct execution {
     uint64_t end; /* monotonic ns */
 };
 
-/* --- the process object -------------------------------------------------------------------------
- */
+/* --- the process object ---------------------------------------------------------------------- */
 
 static int no_memory(struct err *e)
 {
@@ -186,8 +185,7 @@ static int make_process(struct execution *x, struct err *warning, struct err *e)
     return r;
 }
 
-/* --- the container
- * -------------------------------------------------------------------------------- */
+/* --- the container --------------------------------------------------------------------------- */
 
 static int check_running(const struct execution *x, struct err *e)
 {
@@ -291,6 +289,8 @@ static int enter(struct execution *x, const char *id, struct err *warning, struc
     if (r == 0)
         r = config_load(x->rt->config, &x->config, e);
     if (r == 0)
+        r = config_check_program("shim", x->config.shim, e);
+    if (r == 0)
         r = make_shim(x, e);
     if (x->store.dir >= 0)
         store_unlock(&x->store);
@@ -352,8 +352,7 @@ static int run(struct execution *x, struct err *e)
     return shim_write_pid(&x->shim, x->o->pid_file, e);
 }
 
-/* --- all together
- * ----------------------------------------------------------------------------------- */
+/* --- all together ---------------------------------------------------------------------------- */
 
 static int make_id(char id[2 * EXEC_ID_BYTES + 1], struct err *e)
 {

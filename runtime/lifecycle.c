@@ -4,6 +4,7 @@
  */
 #include "lib/cleanup.h"
 #include "lib/json.h"
+#include "lib/log.h"
 #include "runtime/client.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
@@ -67,15 +68,19 @@ static int check_startable(const struct state *state, struct err *e)
     case STATUS_CREATED:
         return 0;
     case STATUS_RUNNING:
-        return err_set(e, EINVAL, "cannot start an already running container");
+        return err_set(e, EINVAL, "cannot start an already running container: %s", state->id);
     case STATUS_PAUSED:
-        return err_set(e, EINVAL, "cannot start a paused container");
+        return err_set(e, EINVAL, "cannot start a paused container: %s (`bulkhead resume` it)",
+                       state->id);
     case STATUS_CREATING:
-        return err_set(e, EINVAL, "cannot start a container that is still being created");
+        return err_set(e, EINVAL, "cannot start a container that is still being created: %s",
+                       state->id);
     case STATUS_STOPPED:
         break;
     }
-    return err_set(e, EINVAL, "cannot start a container that has stopped");
+    return err_set(e, EINVAL,
+                   "cannot start a container that has stopped: %s (delete it, and create it anew)",
+                   state->id);
 }
 
 static int start(const struct store *store, struct state *state, struct err *e)
@@ -115,6 +120,26 @@ int container_start(const struct runtime *rt, const char *id, struct err *warnin
     return r;
 }
 
+/* --- the end, for run ------------------------------------------------------------------------- */
+
+int container_note_exit(const struct runtime *rt, const char *id, struct err *e)
+{
+    struct store store = STORE_INIT;
+    struct state state = STATE_INIT;
+    int r = open_locked(rt, id, &store, &state, e);
+
+    if (r < 0)
+        return r;
+    state.phase[PHASE_EXITED] = monotonic_ns();
+    for (unsigned i = 1; i < PHASE_COUNT; i++)
+        if (state.phase[i])
+            log_debug("phase %s: %.3f ms", phase_names[i],
+                      (double)(state.phase[i] - state.phase[PHASE_BEGIN]) / 1e6);
+    r = store_save(&store, &state, e);
+    close_both(&store, &state);
+    return r;
+}
+
 /* --- kill, pause ------------------------------------------------------------------------------ */
 
 /* The guest does not even take a SIGKILL: its process on the host goes, and its VM. */
@@ -135,14 +160,14 @@ static int send_signal(const struct store *store, const struct state *state, int
     if (r == 0)
         return 0;
     if (r == -ESRCH || !process_alive(&state->shim)) /* it ended in between */
-        return all ? 0 : err_set(e, ESRCH, "container not running");
+        return all ? 0 : err_set(e, ESRCH, "container not running: %s has ended", state->id);
     if (sig == SIGKILL)
         return kill_hard(state, e);
     r = sandbox_explain(store, &state->vmm, e);
     if (process_alive(&state->vmm))
         return r;
     /* the shim still says its last words; clients look for these */
-    return all ? 0 : err_wrap(e, "container not running");
+    return all ? 0 : err_wrap(e, "container not running: %s", state->id);
 }
 
 int container_kill(const struct runtime *rt, const char *id, int sig, bool all, struct err *e)
@@ -155,10 +180,10 @@ int container_kill(const struct runtime *rt, const char *id, int sig, bool all, 
         return r;
     switch (state_status(&state)) {
     case STATUS_STOPPED:
-        r = all ? 0 : err_set(e, ESRCH, "container not running");
+        r = all ? 0 : err_set(e, ESRCH, "container not running: %s has ended", id);
         break;
     case STATUS_CREATING:
-        r = err_set(e, EAGAIN, "container not running: it is still being created");
+        r = err_set(e, EAGAIN, "container not running: %s is still being created", id);
         break;
     default:
         r = send_signal(&store, &state, sig, all, e);
@@ -178,9 +203,9 @@ int container_pause(const struct runtime *rt, const char *id, bool pause, struct
         return r;
     status = state_status(&state);
     if (pause && status != STATUS_RUNNING && status != STATUS_CREATED)
-        r = err_set(e, EINVAL, "container not running: it is %s", status_name(status));
+        r = err_set(e, EINVAL, "container not running: %s is %s", id, status_name(status));
     else if (!pause && status != STATUS_PAUSED)
-        r = err_set(e, EINVAL, "container not paused: it is %s", status_name(status));
+        r = err_set(e, EINVAL, "container not paused: %s is %s", id, status_name(status));
     if (r == 0)
         r = client_call(store.path, pause ? PROTO_CONTAINER_PAUSE : PROTO_CONTAINER_RESUME,
                         json_pack("{s:s}", "id", id), CLIENT_TIMEOUT_MS, NULL, e);
@@ -217,8 +242,9 @@ static int check_deletable(const struct state *state, const char *id, struct err
 
     if (status == STATUS_STOPPED || status == STATUS_CREATED)
         return 0;
-    return err_set(e, EBUSY, "cannot delete container %s that is not stopped: %s", id,
-                   status_name(status));
+    return err_set(e, EBUSY,
+                   "cannot delete container %s that is not stopped: %s (delete --force kills it)",
+                   id, status_name(status));
 }
 
 /* A create undoes itself when told to end (cancel.h); one that does not is killed. */
@@ -302,8 +328,10 @@ int container_delete(const struct runtime *rt, const char *id, bool force, struc
             interrupt(&store);
         r = store_lock(&store, e);
     }
-    if (r == 0)
+    if (r == -ENOENT && force) /* there is none, or no more */
+        r = 0;
+    else if (r == 0)
         r = delete_locked(&store, id, force, warning, e);
     store_close(&store);
-    return r == -ENOENT && force && strcmp(e->msg, STORE_NO_CONTAINER) == 0 ? 0 : r;
+    return r;
 }

@@ -22,7 +22,7 @@ static int load_live(const struct runtime *rt, const char *id, struct store *sto
         return 0;
     state_done(state);
     store_close(store);
-    return err_set(e, ESRCH, "container not running: it is %s", status_name(s));
+    return err_set(e, ESRCH, "container not running: %s is %s", id, status_name(s));
 }
 
 int container_query(const struct runtime *rt, const char *id, uint16_t type, json_t *body_taken,

@@ -40,6 +40,10 @@ static int open_kvm(struct err *e)
                        "/dev/kvm does not exist: this machine offers no KVM (enable "
                        "virtualisation in its firmware, or nested virtualisation if it "
                        "is itself a VM, and load kvm-intel or kvm-amd)");
+    if ((errno == EACCES || errno == EPERM) && geteuid() == 0)
+        return err_set(e, EACCES,
+                       "/dev/kvm: permission denied, though this is root: a mount with nodev, a "
+                       "device rule of the cgroup or a security module forbids it");
     if (errno == EACCES || errno == EPERM)
         return err_set(e, EACCES,
                        "/dev/kvm: permission denied: run as root, or put this user in "
@@ -87,10 +91,11 @@ int sandbox_open_files(const struct config *c, struct sandbox_files *out, struct
     struct sandbox_files f = SANDBOX_FILES_INIT;
 
     f.kernel = open_kernel(c->kernel, e);
-    if (f.kernel >= 0 && *c->initrd)
+    if (f.kernel >= 0)
         f.initrd =
             open_regular(c->initrd, "guest initramfs", "\"initrd\" in bulkhead.json names it", e);
-    if (f.kernel >= 0 && (f.initrd >= 0 || !*c->initrd))
+    if (f.initrd >= 0 && config_check_program("vmm", c->vmm, e) == 0 &&
+        config_check_program("fs", c->fs, e) == 0 && config_check_program("shim", c->shim, e) == 0)
         f.kvm = open_kvm(e);
     if (f.kvm < 0) {
         sandbox_close_files(&f);
@@ -247,7 +252,7 @@ static int hold_vmm(const struct launch *l, const struct config *c, int cgroup_f
         .stdio = {-1, l->log, l->log},
         .cgroup_fd = cgroup_fd,
         .keep = keep,
-        .nkeep = ARRAY_SIZE(keep) - (l->plan.initrd_fd < 0),
+        .nkeep = ARRAY_SIZE(keep),
     };
 
     snprintf(number, sizeof number, "%d", l->plan_fd);

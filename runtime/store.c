@@ -68,6 +68,12 @@ void store_close(struct store *s)
     s->root = s->path = s->id = NULL;
 }
 
+static int no_container(const struct store *s, struct err *e)
+{
+    return err_set(e, ENOENT, "container does not exist: there is no %s in %s (--root)", s->id,
+                   s->root);
+}
+
 int store_lock(struct store *s, struct err *e)
 {
     struct stat st;
@@ -78,7 +84,7 @@ int store_lock(struct store *s, struct err *e)
     /* whoever held it may have removed it */
     if (fstat(s->dir, &st) < 0 || st.st_nlink == 0) {
         flock(s->dir, LOCK_UN);
-        return err_set(e, ENOENT, STORE_NO_CONTAINER);
+        return no_container(s, e);
     }
     return 0;
 }
@@ -103,8 +109,7 @@ static int open_dir(struct store *s, bool lock, struct err *e)
 
     s->dir = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (s->dir < 0)
-        r = errno == ENOENT ? err_set(e, ENOENT, STORE_NO_CONTAINER)
-                            : err_errno(e, "open %s", s->path);
+        r = errno == ENOENT ? no_container(s, e) : err_errno(e, "open %s", s->path);
     return r == 0 && lock ? store_lock(s, e) : r;
 }
 
@@ -118,7 +123,10 @@ int store_create(const char *root, const char *id, struct store *out, struct err
     if (r == 0)
         r = fill(&s, root, id, e);
     if (r == 0 && mkdir(s.path, 0700) < 0) {
-        r = errno == EEXIST ? err_set(e, EEXIST, "container with given ID already exists")
+        r = errno == EEXIST ? err_set(e, EEXIST,
+                                      "container with given ID already exists: %s (`bulkhead "
+                                      "delete` removes it)",
+                                      id)
                             : err_errno(e, "mkdir %s", s.path);
     } else if (r == 0) {
         r = open_dir(&s, true, e);

@@ -22,8 +22,6 @@
 #include <sys/types.h>
 
 #define STORE_EXECS_MAX 4096
-/* the message of ENOENT when there is no such container; clients look for it */
-#define STORE_NO_CONTAINER "container does not exist"
 
 /* Moments of the host's CLOCK_MONOTONIC in ns; 0 = not reached (yet). */
 enum phase {
@@ -78,9 +76,12 @@ struct store {
 
 /* Refuses an id that cannot be a directory's name: each reason has its message. */
 int store_check_id(const char *id, struct err *e) must_check;
-/* Makes the directory and locks it. EEXIST: "container with given ID already exists". */
+/* Makes the directory and locks it. EEXIST: "container with given ID already exists: <id> ...". */
 int store_create(const char *root, const char *id, struct store *out, struct err *e) must_check;
-/* Opens it, locked or not. ENOENT: "container does not exist". */
+/*
+ * Opens it, locked or not. -ENOENT of these two is that there is no such container, and nothing
+ * else: "container does not exist: <id> ...". Clients look for both of these texts.
+ */
 int store_open(const char *root, const char *id, bool lock, struct store *out,
                struct err *e) must_check;
 int store_lock(struct store *s, struct err *e) must_check;

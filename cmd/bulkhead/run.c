@@ -3,28 +3,8 @@
  * status becomes ours, and the user's terminal is relayed.
  */
 #include "cmd/bulkhead/command.h"
-#include "lib/log.h"
 #include "runtime/cancel.h"
 #include "runtime/console.h"
-
-/* The time of each phase, for --debug. */
-static void log_phases(const struct globals *g, const char *id)
-{
-    struct store store = STORE_INIT;
-    struct state state = STATE_INIT;
-    struct err e = ERR_INIT;
-
-    if (container_load(&g->rt, id, &store, &state, &e) < 0)
-        return;
-    state.phase[PHASE_EXITED] = monotonic_ns();
-    (void)!store_save(&store, &state, &e);
-    for (unsigned i = 1; i < PHASE_COUNT; i++)
-        if (state.phase[i])
-            log_debug("phase %s: %.3f ms", phase_names[i],
-                      (double)(state.phase[i] - state.phase[PHASE_BEGIN]) / 1e6);
-    state_done(&state);
-    store_close(&store);
-}
 
 static int start_or_delete(const struct globals *g, const char *id, struct err *e)
 {
@@ -48,7 +28,9 @@ static int foreground(const struct globals *g, const char *id, struct shim *shim
 
     /* one that came just before: the VM has ended by it */
     (void)!cancel_check(&ignored);
-    log_phases(g, id);
+    (void)!container_note_exit(&g->rt, id, &ignored); /* another may have deleted it */
+    if (r < 0)                                        /* it is the reason that is told */
+        (void)!container_delete(&g->rt, id, true, &ignored, &ignored);
     if (r < 0 || keep)
         return r < 0 ? r : status;
     if (container_delete(&g->rt, id, true, &warning, e) < 0)

@@ -91,6 +91,24 @@ static void every_key_is_read(void **state)
     config_done(&c);
 }
 
+/* Of a path it stands for the default; parameters can be none. */
+static void the_empty_string(void **state)
+{
+    struct err e = ERR_INIT;
+    struct config c;
+
+    (void)state;
+    if (load("{\"kernel\": \"\", \"initrd\": \"\", \"vmm\": \"\", \"fs\": \"\", \"shim\": \"\","
+             "\"console-log\": \"\", \"kernel-parameters\": \"\"}",
+             &c, &e) < 0)
+        fail_msg("%s", e.msg);
+    assert_true(strstr(c.kernel, "/vmlinux") && strstr(c.initrd, "/initramfs.cpio"));
+    assert_true(strstr(c.vmm, "/bulkhead-vmm") && strstr(c.fs, "/bulkhead-fs"));
+    assert_true(strstr(c.shim, "/bulkhead-shim") && !c.console_log);
+    assert_string_equal(c.kernel_parameters, "");
+    config_done(&c);
+}
+
 static void mistakes_are_named(void **state)
 {
     static const struct {
@@ -267,6 +285,7 @@ int main(void)
         cmocka_unit_test(defaults_hold_without_keys),
         cmocka_unit_test(the_shipped_file_says_the_defaults),
         cmocka_unit_test(every_key_is_read),
+        cmocka_unit_test(the_empty_string),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(the_vm_section_and_annotations_count_in_this_order),
         cmocka_unit_test(limits_above_the_default_make_the_vm_larger),

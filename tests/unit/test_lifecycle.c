@@ -70,17 +70,18 @@ static void start_wants_a_created_container(void **state)
     struct rig *r = *state;
     struct err w = ERR_INIT, e = ERR_INIT;
 
-    start_refused(r, "cannot start an already running container");
+    start_refused(r, "cannot start an already running container: c1");
     r->state.paused = true;
-    start_refused(r, "cannot start a paused container");
+    start_refused(r, "cannot start a paused container: c1");
     r->state.complete = false;
     r->state.creator = r->state.fs;
-    start_refused(r, "cannot start a container that is still being created");
+    start_refused(r, "cannot start a container that is still being created: c1");
     r->state.complete = true;
     r->state.paused = r->state.started = false;
     rig_kill(&r->state.shim);
-    start_refused(r, "cannot start a container that has stopped");
-    rig_failed(container_start(&r->rt, "other", &w, &e), &e, ENOENT, STORE_NO_CONTAINER);
+    start_refused(r, "cannot start a container that has stopped: c1");
+    rig_failed(container_start(&r->rt, "other", &w, &e), &e, ENOENT,
+               "container does not exist: there is no other in ");
 }
 
 static void a_start_that_fails_has_not_started(void **state)
@@ -144,13 +145,13 @@ static void who_is_gone_cannot_be_killed(void **state)
     /* the guest knows first */
     rig_says(r, PROTO_PROCESS_SIGNAL, RIG_ERROR, ESRCH, "no such process");
     rig_failed(container_kill(&r->rt, RIG_ID, SIGTERM, false, &e), &e, ESRCH,
-               "container not running");
+               "container not running: c1 has ended");
     assert_int_equal(container_kill(&r->rt, RIG_ID, SIGTERM, true, &e), 0);
     assert_int_equal(r->nheard, 2);
     /* the host knows: the guest is not asked */
     rig_kill(&r->state.shim);
     rig_failed(container_kill(&r->rt, RIG_ID, SIGTERM, false, &e), &e, ESRCH,
-               "container not running");
+               "container not running: c1 has ended");
     assert_int_equal(container_kill(&r->rt, RIG_ID, SIGTERM, true, &e), 0);
     r->state.complete = false;
     r->state.creator = r->state.fs;
@@ -227,23 +228,40 @@ static void check_paused(const struct rig *r, bool want)
     state_done(&now);
 }
 
+static void the_end_is_noted_for_run(void **state)
+{
+    struct rig *r = *state;
+    struct err e = ERR_INIT;
+    struct store store = STORE_INIT;
+    struct state now = STATE_INIT;
+
+    assert_int_equal(container_note_exit(&r->rt, RIG_ID, &e), 0);
+    assert_int_equal(container_load(&r->rt, RIG_ID, &store, &now, &e), 0);
+    assert_true(now.phase[PHASE_EXITED] > 0);
+    assert_int_equal(r->nheard, 0);
+    state_done(&now);
+    store_close(&store);
+    rig_failed(container_note_exit(&r->rt, "other", &e), &e, ENOENT,
+               "container does not exist: there is no other in ");
+}
+
 static void pause_and_resume_are_recorded(void **state)
 {
     struct rig *r = *state;
     struct err e = ERR_INIT;
 
     rig_failed(container_pause(&r->rt, RIG_ID, false, &e), &e, EINVAL,
-               "container not paused: it is running");
+               "container not paused: c1 is running");
     assert_int_equal(container_pause(&r->rt, RIG_ID, true, &e), 0);
     (void)rig_heard(r, 0, PROTO_CONTAINER_PAUSE);
     check_paused(r, true);
     rig_failed(container_pause(&r->rt, RIG_ID, true, &e), &e, EINVAL,
-               "container not running: it is paused");
+               "container not running: c1 is paused");
     assert_int_equal(container_pause(&r->rt, RIG_ID, false, &e), 0);
     (void)rig_heard(r, 1, PROTO_CONTAINER_RESUME);
     check_paused(r, false);
     rig_kill(&r->state.shim);
-    rig_failed(container_pause(&r->rt, RIG_ID, true, &e), &e, EINVAL, "it is stopped");
+    rig_failed(container_pause(&r->rt, RIG_ID, true, &e), &e, EINVAL, "c1 is stopped");
     assert_int_equal(r->nheard, 2);
 }
 
@@ -287,7 +305,7 @@ static void delete_takes_only_what_has_stopped(void **state)
     struct err w = ERR_INIT, e = ERR_INIT;
 
     rig_failed(container_delete(&r->rt, RIG_ID, false, &w, &e), &e, EBUSY,
-               "cannot delete container c1 that is not stopped: running");
+               "cannot delete container c1 that is not stopped: running (delete --force kills it)");
     r->state.paused = true;
     rig_save(r);
     rig_failed(container_delete(&r->rt, RIG_ID, false, &w, &e), &e, EBUSY, "paused");
@@ -301,7 +319,8 @@ static void delete_takes_only_what_has_stopped(void **state)
     assert_int_equal(w.code, 0);
     check_gone(r);
     rig_hooked(r, "hook", "stopped");
-    rig_failed(container_delete(&r->rt, RIG_ID, false, &w, &e), &e, ENOENT, STORE_NO_CONTAINER);
+    rig_failed(container_delete(&r->rt, RIG_ID, false, &w, &e), &e, ENOENT,
+               "container does not exist: there is no c1 in ");
 }
 
 static void a_created_one_goes_without_force(void **state)
@@ -456,6 +475,7 @@ int main(void)
         rig_test(a_vm_that_dies_of_a_signal_is_not_running),
         rig_test(sigkill_is_not_refused),
         rig_test(a_guest_that_hangs_is_killed_from_outside),
+        rig_test(the_end_is_noted_for_run),
         rig_test(pause_and_resume_are_recorded),
         rig_test(a_pause_that_fails_is_none),
         rig_test(delete_takes_only_what_has_stopped),

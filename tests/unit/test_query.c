@@ -85,19 +85,19 @@ static void only_what_lives_is_asked(void **state)
     rig_save(r);
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
         struct err e = ERR_INIT;
-        rig_failed(verbs[i](r, &e), &e, ESRCH, "container not running: it is creating");
+        rig_failed(verbs[i](r, &e), &e, ESRCH, "container not running: c1 is creating");
     }
     r->state.complete = true;
     rig_save(r);
     rig_kill(&r->state.shim);
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
         struct err e = ERR_INIT;
-        rig_failed(verbs[i](r, &e), &e, ESRCH, "container not running: it is stopped");
+        rig_failed(verbs[i](r, &e), &e, ESRCH, "container not running: c1 is stopped");
     }
     r->rt.root = r->base;
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
         struct err e = ERR_INIT;
-        rig_failed(verbs[i](r, &e), &e, ENOENT, STORE_NO_CONTAINER);
+        rig_failed(verbs[i](r, &e), &e, ENOENT, "container does not exist: there is no c1 in ");
     }
     assert_int_equal(r->nheard, 0);
 }

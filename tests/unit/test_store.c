@@ -89,12 +89,21 @@ static void an_id_is_claimed_once(void **state)
     struct fixture *f = *state;
     struct err e = ERR_INIT;
     struct store a = claim(f->root, "c1"), b = STORE_INIT;
+    char text[256];
 
     assert_int_equal(store_create(f->root, "c1", &b, &e), -EEXIST);
-    assert_string_equal(e.msg, "container with given ID already exists");
+    assert_string_equal(e.msg, "container with given ID already exists: c1 (`bulkhead delete` "
+                               "removes it)");
     assert_int_equal(b.dir, -1);
     assert_int_equal(store_open(f->root, "c2", false, &b, &e), -ENOENT);
-    assert_string_equal(e.msg, "container does not exist");
+    snprintf(text, sizeof text, "container does not exist: there is no c2 in %s (--root)", f->root);
+    assert_string_equal(e.msg, text);
+    /* -ENOENT says just that: not that the way there is barred, nor that it ends in a file */
+    cleanup_free char *file = NULL;
+    assert_true(asprintf(&file, "%s/file", f->root) > 0);
+    assert_int_equal(close(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+    assert_int_equal(store_open(f->root, "file", false, &b, &e), -ENOTDIR);
+    assert_int_equal(store_open(file, "c1", false, &b, &e), -ENOTDIR);
     assert_int_equal(store_remove(&a, &e), 0);
     store_close(&a);
     b = claim(f->root, "c1");

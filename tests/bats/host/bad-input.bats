@@ -21,12 +21,12 @@ refused() { # TEXT [ID]
 
 @test "config.json missing" {
     rm "$BUNDLE/config.json"
-    refused "config.json"
+    refused "bundle $BUNDLE has no config.json: \`bulkhead spec\` writes one"
 }
 
 @test "bundle missing" {
     run bh create --bundle "$WORK/no-such-bundle" c1
-    fails_with 1 "no-such-bundle"
+    fails_with 1 "bundle $WORK/no-such-bundle does not exist: --bundle names the directory"
     leftovers
 }
 
@@ -57,7 +57,7 @@ refused() { # TEXT [ID]
 
 @test "rootfs missing, or not a directory" {
     edit '.root.path = "nowhere"'
-    refused "nowhere"
+    refused "root.path $BUNDLE/nowhere does not exist: "
     touch "$BUNDLE/file"
     edit '.root.path = "file"'
     refused "file"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Bad input on a machine with KVM: one clear error, and nothing left behind.
+# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
 
 load ../helper
 
@@ -59,7 +60,7 @@ refused() { # TEXT: create fails with it, writes no pid-file, leaves nothing
     args sleep 1000
     create_container c1
     run bh create --bundle "$BUNDLE" c1
-    fails_with 1 "container with given ID already exists"
+    fails_with 1 "container with given ID already exists: c1"
     [ "$(status_of c1)" = created ]
     bh delete --force c1
 }
@@ -69,8 +70,19 @@ refused() { # TEXT: create fails with it, writes no pid-file, leaves nothing
     run unshare -m bash -c "mount -t tmpfs none /dev && mknod /dev/null c 1 3 && '$BULKHEAD' --root '$ROOT' create --bundle '$BUNDLE' c1"
     fails_with 1 "/dev/kvm"
     leftovers
-    run unshare -m bash -c "mount --bind /dev/null /dev/kvm && '$BULKHEAD' --root '$ROOT' create --bundle '$BUNDLE' c1"
-    fails_with 1 "/dev/kvm"
+    # root, to whom only a mount or a device rule forbids anything
+    run unshare -m bash -c "mkdir '$WORK/dev' && mount -t tmpfs -o nodev none '$WORK/dev' && mknod '$WORK/dev/kvm' c 10 232 &&
+        mount --bind '$WORK/dev/kvm' /dev/kvm && '$BULKHEAD' --root '$ROOT' create --bundle '$BUNDLE' c1"
+    fails_with 1 "/dev/kvm: permission denied, though this is root"
+}
+
+@test "a program of ours that is not there is named, with where it is configured" {
+    for key in vmm fs shim; do
+        jq --arg key $key '.[$key] = "/no/such/program"' "$BULKHEAD_BUILD/bulkhead.json" >"$WORK/bulkhead.json"
+        run bh --config "$WORK/bulkhead.json" create --bundle "$BUNDLE" c1
+        fails_with 1 "bulkhead-$key, /no/such/program: No such file or directory (make install puts it there; \\\"$key\\\" in bulkhead.json names it)"
+        leftovers
+    done
 }
 
 @test "a kernel that panics at once: create fails with its last words" {

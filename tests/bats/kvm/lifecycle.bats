@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # The life-cycle of containers in real VMs: create, start, state, kill, delete, run, list.
+# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
 
 load ../helper
 
@@ -42,7 +43,7 @@ setup() {
     wait_text "$WORK/c1.out" up
     [ "$(status_of c1)" = running ]
     run bh start c1
-    fails_with 1 "cannot start an already running container"
+    fails_with 1 "cannot start an already running container: c1"
     run bh delete c1
     fails_with 1 "cannot delete container c1 that is not stopped: running"
 
@@ -219,4 +220,14 @@ setup() {
     [ "${lines[0]}" -eq 4 ]
     [ "${lines[1]}" -gt 440 ]
     [ "${lines[1]}" -lt 512 ]
+}
+
+@test "run: when it fails while it waits, the container goes as well" {
+    args sleep 1000
+    # the only /dev/null there is goes between start and waiting, in a mount namespace of its own
+    edit '.hooks.poststart = [{path: "/bin/rm", args: ["rm", "/dev/null"]}]'
+    run unshare -m bash -c "mount -t tmpfs none /dev && mknod /dev/null c 1 3 && mknod /dev/kvm c 10 232 &&
+        '$BULKHEAD' --root '$ROOT' run --bundle '$BUNDLE' c1 <&- >'$WORK/out'"
+    fails_with 1 "open /dev/null: No such file or directory"
+    leftovers
 }
