@@ -68,7 +68,11 @@ static int set_value(const struct option *o, const char *value, struct err *e)
 
 static void print_help(const struct option *table, const char *usage)
 {
-    printf("usage: bulkhead %s\n\noptions:\n", usage);
+    size_t len = strlen(usage);
+
+    while (len && usage[len - 1] == '\n') /* a list of lines ends with one */
+        len--;
+    printf("usage: bulkhead %.*s\n\noptions:\n", (int)len, usage);
     for (const struct option *o = table; o->name; o++) {
         char name[64];
         snprintf(name, sizeof name, "--%s%s%.1s%s", o->name, o->letter ? ", -" : "", &o->letter,

@@ -49,6 +49,7 @@ verbs_with_options() {
         section "$verb" | grep -q "" || { echo "no section for $verb"; return 1; }
     done
     for verb in OPTIONS $(verbs_with_options); do
+        # shellcheck disable=SC2086  # nothing, for the program itself
         mapfile -t table < <(options ${verb/OPTIONS/} | tr ' ' '\n' | grep .)
         for option in "${table[@]}"; do
             [[ $verb == OPTIONS || $option != @(--help|-h) ]] || continue
@@ -56,6 +57,7 @@ verbs_with_options() {
         done
         for option in $(section "$verb" | sed -nE '/^\.TP/ {n; p}' | grep -oE -- '--[a-z0-9-]+'); do
             # create's section is run's as well
+            # shellcheck disable=SC2086  # nothing, for the program itself
             { options ${verb/OPTIONS/}; [ "$verb" != create ] || options run; } | grep -q -- "^$option " ||
                 { echo "$verb has no $option"; return 1; }
         done
@@ -161,6 +163,17 @@ verbs_with_options() {
     fails_with 1 '--root must not be empty'
 }
 
+@test "--help: no blank at a line's end, no two empty lines, also of what takes no arguments" {
+    for verb in "" $(verbs_with_options); do
+        # shellcheck disable=SC2086
+        "$BULKHEAD" $verb --help >"$WORK/help"
+        head -n 1 "$WORK/help" | grep -q "^usage: bulkhead "
+        [ "$(grep -c ' $' "$WORK/help")" -eq 0 ]
+        [ "$(uniq -d "$WORK/help" | grep -cx '')" -eq 0 ]
+        [ "$(grep -cx '' "$WORK/help")" -ge 1 ]
+    done
+}
+
 @test "a relative --root counts from here" {
     mkdir -p "$ROOT/one"
     cd "$WORK"
@@ -174,20 +187,20 @@ verbs_with_options() {
 @test "errors go to stderr and to the log, as text and as JSON" {
     run bh --log "$WORK/log" --log-format json state c1
     [ "$status" -eq 1 ]
-    jq -e '.level == "error" and .msg == "container does not exist" and (.time | test("^20[0-9-]+T[0-9:.]+(Z|[+-])"))' "$WORK/log"
+    jq -e --arg root "$ROOT" '.level == "error" and .msg == "container does not exist: there is no c1 in \($root) (--root)" and (.time | test("^20[0-9-]+T[0-9:.]+(Z|[+-])"))' "$WORK/log"
     [ "$(wc -l <"$WORK/log")" -eq 1 ]
     bh --log "$WORK/text" kill c1 9 || true
-    grep -q 'level=error msg="container does not exist"' "$WORK/text"
+    grep -q 'level=error msg="container does not exist: there is no c1 in /' "$WORK/text"
 }
 
 @test "a verb for a container that is not there says so; delete --force does not mind" {
     for verb in state start kill "kill --all" pause resume ps events "events --stats" update delete; do
         # shellcheck disable=SC2086
         run bh $verb c1
-        fails_with 1 "container does not exist"
+        fails_with 1 "container does not exist: there is no c1 in $ROOT"
     done
     run bh exec c1 true
-    fails_with 255 "container does not exist"
+    fails_with 255 "container does not exist: there is no c1 in $ROOT"
     run bh delete --force c1
     [ "$status" -eq 0 ]
     [ -z "$output" ]
