@@ -39,6 +39,9 @@ PROGRAM_FILES := $(PROGRAMS:%=$(BUILD)/%)
 obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
 san = $(patsubst %,$(BUILD)/san/%.o,$(basename $(1)))
 
+# The packages of the emulated KVM host are only for where there is none; the tests look at the emulation itself.
+KVM_HOST := $(if $(shell [ -c /dev/kvm ] && { : <>/dev/kvm; } 2>/dev/null && echo usable),,kvm-host)
+
 # --- what people type ------------------------------------------------------------------------------
 .PHONY: all programs kernel guest install demo check check-static check-unit check-fuzz check-host check-kvm fuzz bench \
         format clean help
@@ -50,7 +53,7 @@ kernel: $(BUILD)/vmlinux ## the guest kernel (cached outside the checkout)
 
 guest: $(BUILD)/vmlinux $(BUILD)/initramfs.cpio ## kernel and initramfs
 
-demo: packages-build packages-kernel packages-bundle packages-kvm-host programs guest ## run a busybox container in a VM, step by step
+demo: packages-build packages-kernel packages-bundle $(KVM_HOST:%=packages-%) programs guest ## run a busybox container in a VM, step by step
 	$(Q)tests/demo/run $(BUILD)
 
 check: packages-build packages-kernel packages-bundle packages-kvm-host packages-check ## every test; ends with "N passed, N failed, N skipped"
@@ -63,7 +66,7 @@ fuzz: packages-build packages-check packages-fuzz ## look for new bugs, FUZZ_SEC
 	+$(Q)$(MAKE) --no-print-directory $(WITH_LIBFUZZER) fuzz-programs
 	$(Q)tests/fuzz/run $(BUILD)/libfuzzer $(FUZZ_SECONDS) $(FUZZ)
 
-bench: packages-build packages-kernel packages-bundle packages-kvm-host packages-check programs guest ## sizes, counts and times, each beside a peer
+bench: packages-build packages-kernel packages-bundle $(KVM_HOST:%=packages-%) packages-check programs guest ## sizes, counts and times, each beside a peer
 	$(Q)tests/bench/run $(BUILD)
 
 format: ## clang-format over all C files
@@ -83,8 +86,8 @@ packages-check: | packages-kvm-host
 packages-fuzz: | packages-check
 .PHONY: packages-build packages-kernel packages-bundle packages-kvm-host packages-check packages-fuzz
 # The first, build, takes all that the goals of this call need, so that what is missing is named or installed in one go.
-groups-demo := kernel bundle kvm-host
-groups-check := $(groups-demo) check
+groups-demo := kernel bundle $(KVM_HOST)
+groups-check := kernel bundle kvm-host check
 groups-fuzz := check fuzz
 $(foreach stage,static unit fuzz host kvm,$(eval groups-check-$(stage) := $(groups-check)))
 groups-of-goals := $(sort build $(foreach goal,$(MAKECMDGOALS),$(groups-$(goal))))
