@@ -1,9 +1,27 @@
 #!/usr/bin/env bats
 # podman with Bulkhead as its runtime: one container's life in each test, with as many of podman's verbs as it can take.
+# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
+# shellcheck disable=SC2034,SC2154  # ROOT is helper.bash's, stderr is bats's
 
 bats_require_minimum_version 1.5.0
 load ../helper
 load ../podman
+
+# asked STATUS TEXT OPTION...: a container with these options; podman says TEXT
+asked() {
+    local wanted=$1 text=$2
+    shift 2
+    run pm run --rm "$@" localhost/busybox true
+    fails_with "$wanted" "$text"
+}
+
+# refused TEXT OPTION...: by Bulkhead, in its own words
+refused() {
+    local text=$1
+    shift
+    asked 126 "$text" "$@"
+    [[ $output == *"OCI runtime error: $(realpath "$BULKHEAD"): bulkhead create failed: "* ]] || { echo "$output"; return 1; }
+}
 
 @test "run --rm: output, exit status, and all that was asked of the process" {
     mkdir "$WORK/dir"
@@ -250,4 +268,44 @@ END
     pm rm -f -t 0 c1
     # podman, which lost sight of the container with conmon, need not have called delete
     bh list -q | xargs -r -n 1 "$BULKHEAD" delete --force
+}
+
+@test "what docs/podman.md says cannot work" {
+    local none
+    read -ra none <<<"$(container_options | xargs)"
+    mkdir "$WORK/shared"
+    mkfifo "$WORK/fifo"
+    python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$WORK/socket"
+    mount --bind "$WORK/shared" "$WORK/shared"
+    mount --make-shared "$WORK/shared"
+
+    refused "network namespace path" "${none[@]:1}"
+    refused 'linux.namespaces has no "network" entry' "${none[@]:1}" --network=host
+    asked 0 "Port mappings have been discarded" "${none[@]}" -p 8080:80
+    for namespace in pid ipc uts; do
+        refused "linux.namespaces has no \"$namespace\" entry" "${none[@]}" --$namespace=host
+    done
+    refused "linux.devices[" "${none[@]}" --privileged
+    refused "linux.devices[0] (/dev/kvm" "${none[@]}" --device /dev/kvm
+    refused "is a Unix socket: the other end would be in another kernel" "${none[@]}" -v "$WORK/socket:/x"
+    refused "is a fifo" "${none[@]}" -v "$WORK/fifo:/x"
+    refused "is a device of the host" "${none[@]}" -v /dev/null:/x
+    for of_the_kernel in /proc /sys /sys/kernel; do
+        refused "belongs to the host's kernel" "${none[@]}" -v $of_the_kernel:/x
+    done
+    refused "option shared is not supported" "${none[@]}" -v "$WORK/shared:/x:shared"
+    umount "$WORK/shared"
+    [ -e /sys/fs/selinux/enforce ] || asked 0 "" "${none[@]}" --security-opt label=type:container_t
+    asked 125 "sysctl 'kernel.panic' is not allowed" "${none[@]}" --sysctl kernel.panic=1
+    refused "linux.resources.memory.swappiness" "${none[@]}" --memory-swappiness 10
+    refused "linux.resources.memory.disableOOMKiller" "${none[@]}" --oom-kill-disable
+    nothing_left
+
+    pm_run -d --name c1 localhost/busybox sleep 1000
+    refused "pid namespace path" "${none[@]}" --pid=container:c1
+    command -v criu >/dev/null || {
+        run pm container checkpoint c1
+        fails_with 125 "requires at least CRIU"
+    }
+    pm rm -f -t 0 c1
 }
