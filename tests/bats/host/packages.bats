@@ -32,11 +32,9 @@ teardown() {
 
 @test "install-packages says what it does while it does it" {
     PATH=$WORK/bin:$PATH run --separate-stderr "$CHECKOUT/configs/install-packages" bundle
-    # shellcheck disable=SC2154  # stderr is bats's
     echo "$stderr"
     [ "$status" -eq 0 ]
     [ -z "$output" ]
-    # shellcheck disable=SC2154
     [ "$stderr" = "Installing Debian packages: busybox-static jq
   again, with new package lists
   fetching jq
@@ -52,7 +50,6 @@ teardown() {
 }
 
 @test "install-packages: nothing to do, nothing said; an unknown group" {
-    # shellcheck disable=SC2016  # it is the script's
     printf '#!/bin/sh\necho "install ok installed"\n' >"$WORK/bin/dpkg-query"
     PATH=$WORK/bin:$PATH run "$CHECKOUT/configs/install-packages" bundle
     [ "$status" -eq 0 ]

@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # Bad input on a machine with KVM: one clear error, and nothing left behind.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
 
 load ../helper
 

@@ -1,7 +1,5 @@
 #!/usr/bin/env bats
 # buildah with Bulkhead as its runtime: each RUN is a container, in a VM of its own.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
-# shellcheck disable=SC2034,SC2154  # ROOT is helper.bash's, stderr is bats's
 
 bats_require_minimum_version 1.5.0
 load ../helper

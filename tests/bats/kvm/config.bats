@@ -1,7 +1,6 @@
 #!/usr/bin/env bats
 # config.json in a real VM: few containers, each with much of it, and a program inside that says what it finds.
 # docs/oci-support.md names these tests field by field.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
 
 load ../helper
 

@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # containerd's ctr, with its stock runc shim and Bulkhead as the binary it calls. One container serves many verbs.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
 
 load ../helper
 

@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # exec: all its options, in the foreground and detached, and what is left when it is killed.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
 
 bats_require_minimum_version 1.5.0
 load ../helper

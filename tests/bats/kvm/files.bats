@@ -1,7 +1,6 @@
 #!/usr/bin/env bats
 # Files of the host in a real VM: what a container does to its tree, seen from the host, and that it
 # sees nothing but its tree.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
 
 load ../helper
 

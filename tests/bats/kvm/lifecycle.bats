@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # The life-cycle of containers in real VMs: create, start, state, kill, delete, run, list.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
 
 load ../helper
 

@@ -1,7 +1,5 @@
 #!/usr/bin/env bats
 # docs/podman.md does what it says: its lines, as they stand there, in order.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
-# shellcheck disable=SC2034,SC2154  # ROOT is helper.bash's, stderr is bats's
 
 bats_require_minimum_version 1.5.0
 load ../helper

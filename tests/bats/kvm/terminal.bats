@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # Terminals: the user's own under `run` and `exec` in the foreground, and one that goes to a client's console socket.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
 
 load ../helper
 

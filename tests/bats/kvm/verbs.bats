@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # The verbs beside the life-cycle: kill, list, ps, pause, resume, events, update, and the hooks of the host.
-# shellcheck disable=SC2016  # what stands in single quotes is for the shell in the container
 
 load ../helper
 
