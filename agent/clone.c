@@ -102,7 +102,7 @@ static int new_time_ns(const struct spec_linux *l, struct err *e)
 static int init_cgroup(const struct process *init, int cgroup_fd)
 {
     char path[64], text[PATH_MAX];
-    char *group, *end, *name;
+    char *group, *end, *name, ours[CONTAINER_ID_MAX + 2];
     ssize_t n;
     cleanup_fd int fd = -1;
 
@@ -118,10 +118,13 @@ static int init_cgroup(const struct process *init, int cgroup_fd)
     end = strchrnul(group, '\n');
     *end = '\0';
     /* ours is named after the container; what follows is below it */
-    name = strstr(group, init->container->id);
+    snprintf(ours, sizeof(ours), "/%s", init->container->id);
+    name = strstr(group + strlen("0::"), ours);
+    while (name && name[strlen(ours)] != '/' && name[strlen(ours)] != '\0')
+        name = strstr(name + 1, ours);
     if (!name)
         return -1;
-    name += strlen(init->container->id);
+    name += strlen(ours);
     while (*name == '/')
         name++;
     return openat(cgroup_fd, *name ? name : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

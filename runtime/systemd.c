@@ -39,12 +39,12 @@
 /* --- the library ----------------------------------------------------------------------------- */
 
 #define FUNCTIONS(f)                                                                               \
-    f(sd_bus_open_system) f(sd_bus_flush_close_unref) f(sd_bus_set_method_call_timeout)            \
-        f(sd_bus_message_new_method_call) f(sd_bus_message_unref) f(sd_bus_message_append)         \
-            f(sd_bus_message_append_array) f(sd_bus_message_open_container)                        \
-                f(sd_bus_message_close_container) f(sd_bus_message_read) f(sd_bus_call)            \
-                    f(sd_bus_match_signal) f(sd_bus_process) f(sd_bus_wait) f(sd_bus_error_free)   \
-                        f(sd_bus_error_has_name)
+    f(sd_bus_open_system) f(sd_bus_is_ready) f(sd_bus_flush_close_unref) f(sd_bus_close_unref)     \
+        f(sd_bus_set_method_call_timeout) f(sd_bus_message_new_method_call)                        \
+            f(sd_bus_message_unref) f(sd_bus_message_append) f(sd_bus_message_append_array)        \
+                f(sd_bus_message_open_container) f(sd_bus_message_close_container)                 \
+                    f(sd_bus_message_read) f(sd_bus_call) f(sd_bus_match_signal) f(sd_bus_process) \
+                        f(sd_bus_wait) f(sd_bus_error_free) f(sd_bus_error_has_name)
 
 #define POINTER(name) __typeof__(name) *name;
 struct library {
@@ -90,9 +90,42 @@ static uint64_t left_us(const struct talk *t)
     return (uint64_t)left_ms(t->end) * US_PER_MS + 1;
 }
 
+/* Takes in what has come, or waits for it, to the end of the talk's time: then -ETIMEDOUT, for the
+ * caller to say what did not come; other errors have their message. */
+static int step(struct talk *t, struct err *e)
+{
+    int r = t->f.sd_bus_process(t->bus, NULL);
+
+    if (r == 0 && left_ms(t->end) == 0)
+        return -ETIMEDOUT;
+    if (r == 0)
+        r = t->f.sd_bus_wait(t->bus, left_us(t));
+    if (r == -EINTR && cancel_check(e) < 0)
+        return -EINTR;
+    return r < 0 && r != -EINTR ? err_set(e, -r, "wait for systemd: %s", strerror(-r)) : 0;
+}
+
+/* The bus lets us in and knows us: sd-bus itself would wait for that as long as it likes. */
+static int wait_ready(struct talk *t, struct err *e)
+{
+    int r = 0;
+
+    while (r == 0 && t->f.sd_bus_is_ready(t->bus) == 0)
+        r = step(t, e);
+    if (r == -ETIMEDOUT && !e->code)
+        err_set(e, ETIMEDOUT, "--systemd-cgroup: the system bus does not answer; " MEND);
+    if (r == 0)
+        return 0;
+    t->f.sd_bus_close_unref(t->bus); /* nothing is flushed to a bus that does not answer */
+    t->bus = NULL;
+    return r;
+}
+
 static int talk_begin(struct talk *t, const char *path, unsigned ms, struct err *e)
 {
     int r = systemd_names(path, t->scope, t->slice, e);
+
+    t->end = deadline_ns(ms);
 
     if (r == 0)
         r = load(&t->f, e);
@@ -104,15 +137,12 @@ static int talk_begin(struct talk *t, const char *path, unsigned ms, struct err 
         return err_set(e, EHOSTDOWN,
                        "--systemd-cgroup: systemd runs, but there is no system bus to reach it by: "
                        "start dbus, or " MEND);
-    if (r >= 0) {
-        /* also of calls that sd-bus makes itself: its greeting, a match */
-        t->end = deadline_ns(ms);
+    if (r >= 0) /* for the call that sd-bus makes itself: the match */
         r = t->f.sd_bus_set_method_call_timeout(t->bus, left_us(t));
-    }
     if (r < 0)
         return err_set(e, -r, "--systemd-cgroup: the system bus cannot be reached: %s; " MEND,
                        strerror(-r));
-    return 0;
+    return wait_ready(t, e);
 }
 
 static void talk_end(struct talk *t)
@@ -179,21 +209,14 @@ static int watch_jobs(struct talk *t, struct err *e)
 
 static int wait_job(struct talk *t, const char *what, struct err *e)
 {
-    int r;
+    int r = 0;
 
-    while (!*t->result) {
-        r = t->f.sd_bus_process(t->bus, NULL);
-        if (r > 0)
-            continue;
-        if (r == 0 && left_ms(t->end) == 0)
-            return err_set(e, ETIMEDOUT, "systemd does not %s %s", what, t->scope);
-        if (r == 0)
-            r = t->f.sd_bus_wait(t->bus, left_us(t));
-        if (r == -EINTR && cancel_check(e) < 0)
-            return -EINTR;
-        if (r < 0 && r != -EINTR)
-            return err_set(e, -r, "wait for systemd: %s", strerror(-r));
-    }
+    while (r == 0 && !*t->result)
+        r = step(t, e);
+    if (r == -ETIMEDOUT && !e->code)
+        err_set(e, ETIMEDOUT, "systemd does not %s %s", what, t->scope);
+    if (r < 0)
+        return r;
     if (strcmp(t->result, "done") != 0)
         return err_set(e, EIO, "systemd could not %s %s: its job ended as \"%s\"", what, t->scope,
                        t->result);

@@ -31,7 +31,8 @@ static bool halted(const struct vcpu *v)
 
     if (kvm_call(v->fd, KVM_GET_MP_STATE, &state, "KVM_GET_MP_STATE", &e) < 0)
         return false;
-    if (state.mp_state == KVM_MP_STATE_UNINITIALIZED)
+    if (state.mp_state == KVM_MP_STATE_UNINITIALIZED ||
+        state.mp_state == KVM_MP_STATE_INIT_RECEIVED)
         return true; /* waits to be started by another one */
     return state.mp_state == KVM_MP_STATE_HALTED &&
            kvm_call(v->fd, KVM_GET_REGS, &g, "KVM_GET_REGS", &e) == 0 && !(g.rflags & RFLAGS_IF);

@@ -21,7 +21,9 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
-#define CONSOLE_QUIET_S 1
+/* How long the console has been quiet when the first and the last look is taken. */
+#define QUIET_MIN_S 1u
+#define QUIET_MAX_S 64u
 
 /* --- Control --------------------------------------------------------------------------------- */
 
@@ -97,6 +99,54 @@ static void look(struct vm *vm, enum vm_look what)
         (void)!eventfd_write(vm->vcpu_event_fd, 1); /* they were already */
 }
 
+/*
+ * A guest that powers off halts its vCPUs, and there is no exit to tell of it. Nothing polls for
+ * that: a kernel that goes down says so on its console. So output is the sign to look, when the
+ * console has been quiet for a while; what counts then is what KVM says of the vCPUs. The last of
+ * them may halt late, on a host that gives them little time: so the look is repeated, ever later.
+ */
+static void watch_quiet(const struct vm *vm)
+{
+    const struct itimerspec once = {.it_value = {.tv_sec = vm->quiet_s}};
+
+    (void)timerfd_settime(vm->quiet_fd, 0, &once, NULL);
+}
+
+/* On any thread, under the loop's lock. */
+static void on_output(void *arg)
+{
+    struct vm *vm = arg;
+
+    if (vm->heard)
+        return;
+    vm->heard = true;
+    vm->quiet_s = QUIET_MIN_S;
+    watch_quiet(vm);
+}
+
+static void on_quiet(struct loop_source *s, uint32_t events)
+{
+    struct vm *vm = s->arg;
+    uint64_t expired;
+
+    (void)events;
+    if (read(s->fd, &expired, sizeof(expired)) != (ssize_t)sizeof(expired))
+        return;
+    if (vm->heard || vm->hold)
+        watch_quiet(vm);
+    else
+        look(vm, VM_LOOK_HALTED);
+    vm->heard = false;
+}
+
+static void still_runs(struct vm *vm)
+{
+    log_debug("the console is quiet, but the guest has not powered off");
+    vm->quiet_s *= 2;
+    if (vm->quiet_s <= QUIET_MAX_S)
+        watch_quiet(vm);
+}
+
 static void on_vcpu_event(struct loop_source *s, uint32_t events)
 {
     struct vm *vm = s->arg;
@@ -116,7 +166,7 @@ static void on_vcpu_event(struct loop_source *s, uint32_t events)
         log_info("the guest has powered off");
         end(vm);
     } else if (vm->look & VM_LOOK_HALTED) {
-        log_debug("the console is quiet, but the guest has not powered off");
+        still_runs(vm);
     }
     vm->look = 0;
     if (vm->hold)
@@ -140,44 +190,6 @@ static void on_signal(struct loop_source *s, uint32_t events)
         return;
     }
     look(vm, VM_LOOK_DUMP);
-}
-
-/*
- * A guest that powers off halts its vCPUs, and there is no exit to tell of it. Nothing polls for
- * that: a kernel that goes down says so on its console. So output is the sign to look, once, when
- * the console has been quiet for a while; what counts then is what KVM says of the vCPUs.
- */
-static void watch_quiet(const struct vm *vm)
-{
-    const struct itimerspec once = {.it_value = {.tv_sec = CONSOLE_QUIET_S}};
-
-    (void)timerfd_settime(vm->quiet_fd, 0, &once, NULL);
-}
-
-/* On any thread, under the loop's lock. */
-static void on_output(void *arg)
-{
-    struct vm *vm = arg;
-
-    if (!vm->heard)
-        watch_quiet(vm);
-    vm->heard = true;
-}
-
-static void on_quiet(struct loop_source *s, uint32_t events)
-{
-    struct vm *vm = s->arg;
-    uint64_t expired;
-
-    (void)events;
-    if (read(s->fd, &expired, sizeof(expired)) != (ssize_t)sizeof(expired))
-        return;
-    vm->heard = vm->console.total != vm->total_heard;
-    vm->total_heard = vm->console.total;
-    if (vm->heard)
-        watch_quiet(vm);
-    else
-        look(vm, VM_LOOK_HALTED);
 }
 
 static int watch(struct vm *vm, struct err *e)
@@ -271,11 +283,11 @@ static int prepare(struct vm *vm, struct err *e)
         r = watch(vm, e);
     if (r == 0)
         r = vm_build(vm, e);
+    if (r < 0)
+        return r;
     vm->console.output = on_output;
     vm->console.output_arg = vm;
-    if (r == 0)
-        r = control_init(&vm->control, &vm->loop, vm->plan->control_fd, &control_ops, vm, e);
-    return r;
+    return control_init(&vm->control, &vm->loop, vm->plan->control_fd, &control_ops, vm, e);
 }
 
 static int launch(struct vm *vm, struct err *e)

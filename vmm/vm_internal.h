@@ -44,9 +44,9 @@ struct vm {
     bool hold;     /* a client wants the VM paused */
     unsigned look; /* enum vm_look: what the next pause is for */
     struct loop_source quiet;
-    int quiet_fd;         /* timer: when to look whether the guest has powered off */
-    bool heard;           /* there was output since; the timer runs */
-    uint64_t total_heard; /* console.total when it last expired */
+    int quiet_fd; /* timer: when to look whether the guest has powered off */
+    unsigned quiet_s;
+    bool heard; /* there was output since it expired */
     uint64_t t_start, t_run;
 };
 

@@ -41,6 +41,9 @@ struct fake_vcpu {
     unsigned at;
     uint8_t got[8]; /* what the last read brought */
     atomic_uint runs, entered, clock_ctrl;
+    uint32_t mp_state; /* that KVM tells, after it has said `runnable` so many times that it is */
+    unsigned runnable;
+    uint64_t rflags;
 };
 
 static struct {
@@ -197,6 +200,14 @@ static inline int fake_ioctl(int fd, unsigned long request, void *arg)
     case KVM_GET_REGS:
         memset(arg, 0, sizeof(struct kvm_regs));
         ((struct kvm_regs *)arg)->rip = 0x1234;
+        ((struct kvm_regs *)arg)->rflags = v ? v->rflags : 0;
+        return 0;
+    case KVM_GET_MP_STATE:
+        ((struct kvm_mp_state *)arg)->mp_state = !v            ? 0
+                                                 : v->runnable ? KVM_MP_STATE_RUNNABLE
+                                                               : v->mp_state;
+        if (v && v->runnable)
+            v->runnable--;
         return 0;
     case KVM_SET_MSRS:
         return (int)((struct kvm_msrs *)arg)->nmsrs;

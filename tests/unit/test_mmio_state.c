@@ -480,7 +480,7 @@ static void test_sizes(void **state)
     save(&r);
     int len = r.len;
     for (int n = 0; n < len; n++) {
-        uint8_t *copy = malloc((size_t)n + 1); /* exactly as long as it is said to be */
+        uint8_t *copy = malloc((size_t)(n ? n : 1)); /* exactly as long as it is said to be */
         assert_non_null(copy);
         assert_int_equal(mmio_save(r.m.mmio, copy, (size_t)n), -ENOSPC);
         free(copy);

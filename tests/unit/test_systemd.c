@@ -1,13 +1,20 @@
-/* runtime/systemd_properties: limits as properties of a unit, and the names in a path. The bus is
- * tried in tests/bats/kvm/systemd.bats. */
+/* runtime/systemd_properties: limits as properties of a unit, and the names in a path; and a bus
+ * that takes the connection and then says nothing. One that answers is in
+ * tests/bats/kvm/cgroup.bats. */
 #include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/io.h"
 #include "lib/json.h"
 #include "lib/str.h"
 #include "runtime/systemd.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static int properties(const char *json, struct systemd_properties *out, struct err *e)
 {
@@ -122,13 +129,35 @@ static void test_names(void **state)
     assert_int_equal(systemd_names(path, scope, slice, &e), -ENAMETOOLONG);
 }
 
+/* delete waits for its leave of systemd as long as it says, also where the bus itself hangs. */
+static void test_silent_bus(void **state)
+{
+    struct err e = ERR_INIT;
+    char address[64], path[] = "/tmp/test-systemd-XXXXXX";
+    cleanup_fd int file = mkstemp(path);
+
+    (void)state;
+    assert_true(file >= 0 && unlink(path) == 0);
+    cleanup_fd int bus = io_unix_listen(path, SOCK_STREAM, &e);
+    assert_true(bus >= 0);
+    snprintf(address, sizeof address, "unix:path=%s", path);
+    assert_int_equal(setenv("DBUS_SYSTEM_BUS_ADDRESS", address, 1), 0);
+    uint64_t begun = monotonic_ns();
+    int r = systemd_scope_stop("/a.slice/x.scope", &e);
+    assert_int_equal(unlink(path), 0);
+    if (e.code == ENOPKG)
+        skip_because("libsystemd is not installed");
+    assert_int_equal(r, -ETIMEDOUT);
+    assert_non_null(strstr(e.msg, "the system bus does not answer"));
+    assert_in_range((monotonic_ns() - begun) / 1000000000, 4, 20); /* sd-bus itself: 90 s */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_quota),
-        cmocka_unit_test(test_lists),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_numbers),    cmocka_unit_test(test_quota),
+        cmocka_unit_test(test_lists),      cmocka_unit_test(test_names),
+        cmocka_unit_test(test_silent_bus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include "lib/plan.h"
 #include "vmm/memory.h"
 #include "vmm/stats.h"
+#include "vmm/vcpu_state.h"
 #include "vmm/vm.h"
 
 #include <elf.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 
 #define ENTRY 0x1000010ull
 
@@ -287,6 +289,87 @@ static void it_lives_as_it_is_told(void **state)
     assert_int_equal(l.status, VMM_STATUS_GUEST_OFF);
 }
 
+/* How long the VM wanted to wait each time, in seconds; the timer itself runs out at once. */
+static struct {
+    time_t s[16];
+    unsigned n;
+} waits;
+
+int timerfd_settime(int fd, int flags, const struct itimerspec *spec, struct itimerspec *old)
+{
+    const struct itimerspec soon = {.it_value.tv_nsec = 1000000};
+
+    if (waits.n < ARRAY_SIZE(waits.s))
+        waits.s[waits.n++] = spec->it_value.tv_sec;
+    return (int)syscall(SYS_timerfd_settime, fd, flags, &soon, old);
+}
+
+/* A guest says something and halts for ever, which KVM shows at the look after `late` others. */
+static void powers_off(unsigned late, const time_t want[], unsigned n)
+{
+    struct plan p = a_plan();
+    char said[SAID_MAX];
+
+    fake_reset();
+    waits.n = 0;
+    fake.vcpu[0].step[0] = (struct fake_step){
+        .reason = KVM_EXIT_IO, .addr = 0x3f8, .len = 1, .write = true, .data = {'.'}};
+    fake.vcpu[0].mp_state = fake.vcpu[1].mp_state = KVM_MP_STATE_HALTED;
+    fake.vcpu[0].runnable = late;
+    assert_int_equal(run(&p, said, sizeof said), VMM_STATUS_GUEST_OFF);
+    assert_non_null(strstr(said, "the guest has powered off"));
+    assert_int_equal(waits.n, n);
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(waits.s[i], want[i]);
+    fake_done();
+    plan_close(&p);
+}
+
+static void a_guest_that_powers_off_is_noticed(void **state)
+{
+    const time_t at_once[] = {1, 1}, at_last[] = {1, 1, 2, 4, 8, 16, 32, 64};
+
+    (void)state;
+    powers_off(0, at_once, ARRAY_SIZE(at_once));
+    powers_off(6, at_last, ARRAY_SIZE(at_last));
+}
+
+static void what_counts_as_halted(void **state)
+{
+    static const struct {
+        uint32_t mp_state;
+        uint64_t rflags;
+        bool halted;
+    } table[] = {
+        {KVM_MP_STATE_HALTED, 0x2, true},         {KVM_MP_STATE_HALTED, 0x202, false},
+        {KVM_MP_STATE_UNINITIALIZED, 0x2, true},  {KVM_MP_STATE_INIT_RECEIVED, 0x2, true},
+        {KVM_MP_STATE_SIPI_RECEIVED, 0x2, false}, {KVM_MP_STATE_RUNNABLE, 0x2, false},
+    };
+    struct vcpu_set s = {.n = 2};
+
+    (void)state;
+    fake_reset();
+    for (unsigned i = 0; i < s.n; i++)
+        s.vcpu[i].fd = fake_create_vcpu();
+    fake.vcpu[0].mp_state = KVM_MP_STATE_HALTED;
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        fake.vcpu[1].mp_state = table[i].mp_state;
+        fake.vcpu[1].rflags = table[i].rflags;
+        assert_int_equal(vcpu_set_halted(&s), table[i].halted);
+    }
+    fake.vcpu[1].mp_state = KVM_MP_STATE_HALTED;
+    fake.vcpu[1].rflags = 0;
+    for (unsigned call = 1; call <= 4; call++) { /* a KVM that does not tell */
+        fake.fail_at = fake.calls + call;
+        assert_false(vcpu_set_halted(&s));
+    }
+    fake.fail_at = 0;
+    assert_true(vcpu_set_halted(&s));
+    for (unsigned i = 0; i < s.n; i++)
+        close(s.vcpu[i].fd);
+    fake_done();
+}
+
 static void a_paused_machine_can_be_stopped(void **state)
 {
     struct life l;
@@ -365,6 +448,8 @@ int main(void)
         cmocka_unit_test(every_failure_of_kvm_has_its_reason),
         cmocka_unit_test(plans_that_cannot_be_are_refused),
         cmocka_unit_test(it_lives_as_it_is_told),
+        cmocka_unit_test(a_guest_that_powers_off_is_noticed),
+        cmocka_unit_test(what_counts_as_halted),
         cmocka_unit_test(a_paused_machine_can_be_stopped),
         cmocka_unit_test(a_guest_that_kvm_gives_up_on_is_a_failure),
         cmocka_unit_test(touched_pages_are_counted),

@@ -79,7 +79,8 @@ static void *worker_main(void *arg)
         pthread_mutex_lock(&b->lock);
         b->busy = false;
         if (rc < 0) {
-            b->bad = b->server.hold = true;
+            b->bad = true;
+            __atomic_store_n(&b->server.hold, true, __ATOMIC_RELEASE);
             (void)eventfd_write(b->report.fd, 1);
         }
         pthread_cond_broadcast(&b->idle);

@@ -30,6 +30,7 @@ struct mmio_state {
     struct queue_state queue[VIRTIO_QUEUES_MAX];
 };
 _Static_assert(sizeof(struct queue_state) == 40, "no hidden padding");
+_Static_assert(sizeof(struct mmio_state) <= MMIO_SAVE_MAX - VIRTIO_SAVE_MAX, "all of it fits");
 _Static_assert(sizeof(struct mmio_state) == 48 + VIRTIO_QUEUES_MAX * 40, "no hidden padding");
 
 static void take(const struct mmio *m, struct mmio_state *s)
