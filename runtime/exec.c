@@ -10,7 +10,7 @@
 #include "lib/json.h"
 #include "lib/path.h"
 #include "lib/str.h"
-#include "runtime/cgroup.h"
+#include "runtime/cgroup/cgroup.h"
 #include "runtime/client.h"
 #include "runtime/config.h"
 #include "runtime/guest.h"

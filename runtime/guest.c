@@ -2,7 +2,7 @@
 #include "runtime/guest.h"
 
 #include "lib/cleanup.h"
-#include "runtime/cgroup.h"
+#include "runtime/cgroup/cgroup.h"
 #include "runtime/seccomp.h"
 
 #include <errno.h>

@@ -5,10 +5,10 @@
 #include "lib/cleanup.h"
 #include "lib/json.h"
 #include "lib/log.h"
+#include "runtime/cgroup/hostgroup.h"
 #include "runtime/client.h"
 #include "runtime/container.h"
 #include "runtime/hooks.h"
-#include "runtime/hostgroup.h"
 #include "runtime/sandbox.h"
 
 #include <errno.h>

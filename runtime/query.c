@@ -1,9 +1,9 @@
 /* Verbs of a container that is there and stays as it is: ps, events, update. */
 #include "lib/cleanup.h"
+#include "runtime/cgroup/hostgroup.h"
 #include "runtime/client.h"
 #include "runtime/container.h"
 #include "runtime/guest.h"
-#include "runtime/hostgroup.h"
 #include "runtime/sandbox.h"
 #include "runtime/support.h"
 

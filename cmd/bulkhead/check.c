@@ -1,5 +1,5 @@
 /* `bulkhead check`: whether containers can run here, and what to do if not. */
-#include "runtime/check.h"
+#include "runtime/check/check.h"
 
 #include "cmd/bulkhead/command.h"
 

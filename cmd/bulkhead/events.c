@@ -7,7 +7,7 @@
 #include "lib/cleanup.h"
 #include "lib/proto.h"
 #include "lib/str.h"
-#include "runtime/stats.h"
+#include "runtime/cgroup/stats.h"
 
 #include <errno.h>
 #include <poll.h>

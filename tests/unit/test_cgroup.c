@@ -2,7 +2,7 @@
  * else these say SKIP. */
 #include "lib/cleanup.h"
 #include "lib/io.h"
-#include "runtime/cgroup.h"
+#include "runtime/cgroup/cgroup.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <errno.h>

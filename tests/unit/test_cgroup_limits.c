@@ -1,5 +1,5 @@
 /*
- * runtime/cgroup_limits: how much room the VM gets, whose limit a limit is, and writing them, into
+ * runtime/cgroup/limits: how much room the VM gets, whose limit a limit is, and writing them, into
  * a directory with plain files of the kernel's names. What the guest is told (runtime/guest) is the
  * other half.
  */
@@ -7,7 +7,7 @@
 #include "lib/io.h"
 #include "lib/json.h"
 #include "lib/path.h"
-#include "runtime/cgroup.h"
+#include "runtime/cgroup/cgroup.h"
 #include "runtime/guest.h"
 #include "tests/unit/cmocka_all.h"
 

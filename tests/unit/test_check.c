@@ -3,7 +3,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include "lib/cleanup.h"
-#include "runtime/check.h"
+#include "runtime/check/check.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /*
- * runtime/check_guest: what `bulkhead check` says of programs, guest kernel and initramfs, for good
+ * runtime/check/guest: what `bulkhead check` says of programs, guest kernel and initramfs, for good
  * ones and for every way in which they can be wrong or not belong together. The files are made
  * here.
  */
@@ -7,7 +7,7 @@
 #include "lib/io.h"
 #include "lib/names.h"
 #include "lib/path.h"
-#include "runtime/check.h"
+#include "runtime/check/check.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <elf.h>

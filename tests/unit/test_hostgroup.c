@@ -3,11 +3,11 @@
  * one with a cgroup has it on record before it exists and loses it again, and systemd's absence is
  * an error with a reason. What wants a writable cgroup v2 hierarchy says SKIP without one.
  */
-#include "runtime/hostgroup.h"
+#include "runtime/cgroup/hostgroup.h"
 #include "tests/unit/sandbox_rig.h"
 
-#include "runtime/cgroup.h"
-#include "runtime/systemd.h"
+#include "runtime/cgroup/cgroup.h"
+#include "runtime/cgroup/systemd.h"
 
 #define TOP "/bulkhead-test-hostgroup"
 

@@ -1,5 +1,5 @@
 /* Where the shim lives, what it may do there, and what keeps it from being born. */
-#include "runtime/cgroup.h"
+#include "runtime/cgroup/cgroup.h"
 #include "tests/unit/shim_rig.h"
 
 #include <dirent.h>

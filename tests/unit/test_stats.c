@@ -1,5 +1,5 @@
 /* runtime/stats: runc's shape from the guest's numbers, and nothing else from the guest. */
-#include "runtime/stats.h"
+#include "runtime/cgroup/stats.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <stdlib.h>

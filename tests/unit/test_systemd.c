@@ -1,12 +1,12 @@
-/* runtime/systemd_properties: limits as properties of a unit, and the names in a path; and a bus
- * that takes the connection and then says nothing. One that answers is in
+/* runtime/cgroup/systemd_properties: limits as properties of a unit, and the names in a path; and a
+ * bus that takes the connection and then says nothing. One that answers is in
  * tests/bats/kvm/cgroup.bats. */
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/io.h"
 #include "lib/json.h"
 #include "lib/str.h"
-#include "runtime/systemd.h"
+#include "runtime/cgroup/systemd.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
  *
  * Each call makes its own connection and is done with it when it returns.
  */
-#include "runtime/systemd.h"
+#include "runtime/cgroup/systemd.h"
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"

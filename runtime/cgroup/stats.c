@@ -1,5 +1,5 @@
 /* The statistics of one container in another shape. Keeps no state. */
-#include "runtime/stats.h"
+#include "runtime/cgroup/stats.h"
 
 #include <stdint.h>
 

@@ -2,7 +2,7 @@
  * together. */
 #include "lib/cleanup.h"
 #include "lib/names.h"
-#include "runtime/check.h"
+#include "runtime/check/check.h"
 
 #include <elf.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
  * and probes; changes nothing. */
 #include "lib/cleanup.h"
 #include "lib/io.h"
-#include "runtime/check.h"
+#include "runtime/check/check.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,7 +7,7 @@
  * Names are resolved one component at a time below an open descriptor of the hierarchy, with
  * O_NOFOLLOW, so a path means what it says.
  */
-#include "runtime/cgroup.h"
+#include "runtime/cgroup/cgroup.h"
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"

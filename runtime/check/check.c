@@ -1,5 +1,5 @@
 /* All parts of `bulkhead check`, one after the other. */
-#include "runtime/check.h"
+#include "runtime/check/check.h"
 
 void check_collect(const char *config, struct check_report *out)
 {

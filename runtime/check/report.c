@@ -1,7 +1,7 @@
 /* A report: its lines, what they mean for the user, as a table for people and as JSON for machines.
  */
 #include "lib/cleanup.h"
-#include "runtime/check.h"
+#include "runtime/check/check.h"
 
 #include <stdarg.h>
 #include <string.h>

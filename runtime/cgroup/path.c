@@ -1,8 +1,8 @@
 /*
  * Which cgroup a container gets: linux.cgroupsPath (config-linux.md "Cgroups Path") in cgroupfs and
- * in systemd form. Names only; runtime/cgroup.c touches the hierarchy.
+ * in systemd form. Names only; runtime/cgroup/cgroup.c touches the hierarchy.
  */
-#include "runtime/cgroup.h"
+#include "runtime/cgroup/cgroup.h"
 
 #include "lib/cleanup.h"
 #include "lib/io.h"

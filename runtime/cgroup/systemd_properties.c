@@ -1,6 +1,6 @@
 /* Limits as properties of a systemd unit, and the names of units. Keeps no state, speaks to nobody.
  */
-#include "runtime/systemd.h"
+#include "runtime/cgroup/systemd.h"
 
 #include "lib/limits.h"
 #include "lib/str.h"

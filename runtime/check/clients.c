@@ -5,7 +5,7 @@
  */
 #include "lib/cleanup.h"
 #include "lib/io.h"
-#include "runtime/check.h"
+#include "runtime/check/check.h"
 
 #include <dirent.h>
 #include <errno.h>

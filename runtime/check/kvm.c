@@ -1,7 +1,7 @@
 /* Runs `bulkhead-vmm --check`, which tries KVM itself, and reads its lines. */
 #include "lib/cleanup.h"
 #include "lib/io.h"
-#include "runtime/check.h"
+#include "runtime/check/check.h"
 #include "runtime/process.h"
 #include "runtime/spawn.h"
 

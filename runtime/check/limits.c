@@ -1,7 +1,7 @@
 /* Limits of this process and this machine that a VM can run into, and the clock. */
 #include "lib/cleanup.h"
 #include "lib/io.h"
-#include "runtime/check.h"
+#include "runtime/check/check.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * writing them. What each number becomes is lib/limits; this decides what to do where the host has
  * no file for it. Keeps no state.
  */
-#include "runtime/cgroup.h"
+#include "runtime/cgroup/cgroup.h"
 
 #include "lib/cleanup.h"
 #include "lib/io.h"

@@ -3,11 +3,11 @@
  * the cgroup is (cgroup), whether it stands (cgroup_made), and whether it is a scope of systemd's
  * (cgroup_scope).
  */
-#include "runtime/hostgroup.h"
+#include "runtime/cgroup/hostgroup.h"
 
 #include "lib/cleanup.h"
-#include "runtime/cgroup.h"
-#include "runtime/systemd.h"
+#include "runtime/cgroup/cgroup.h"
+#include "runtime/cgroup/systemd.h"
 
 #include <errno.h>
 #include <stdio.h>
