@@ -40,10 +40,10 @@ static int run(const struct globals *g, const char *id, const struct exec_option
     struct shim shim = SHIM_INIT;
     int status = 0;
 
+    command_warn_fds(fds); /* now: from container_exec on the process writes, too */
     if (container_exec(&g->rt, id, o, &shim, &warning, e) < 0)
         return err_wrap(e, "exec failed");
     command_warn(&warning);
-    command_warn_fds(fds);
     int r = o->foreground ? console_foreground(&shim, &status, e) : 0;
     shim_release(&shim);
     return r < 0 ? r : status;
