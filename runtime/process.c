@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 
 #define STAT_MAX     4096
-#define STAT_START   20 /* fields after "state", which is the first after the name */
+#define STAT_START   19 /* proc(5): "starttime" is field 22, "state" field 3 */
 #define KILL_WAIT_MS 10000
 
 static int pidfd_open(pid_t pid)

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -141,6 +142,45 @@ static void a_process_is_its_pid_and_its_start(void **state)
     assert_false(process_alive(&(struct process){0}));
 }
 
+/* The same process whatever it becomes: its program, its name, the memory that it maps. */
+static void a_process_stays_itself(void **state)
+{
+    const char *argv[] = {"sh", "-c", "echo up; read x", NULL};
+    struct spawned p = SPAWNED_INIT;
+    struct err e = ERR_INIT;
+    int in[2], out[2];
+    char up[4], path[64], *text;
+    unsigned long long start;
+
+    (void)state;
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    struct spawn s = {
+        .program = "/bin/sh", .argv = argv, .stdio = {in[0], out[1], -1}, .cgroup_fd = -1};
+    assert_int_equal(spawn_held(&s, &p, &e), 0);
+    assert_true(process_alive(&p.process));
+    assert_int_equal(spawn_release(s.program, &p, &e), 0);
+    assert_int_equal(io_read_full(out[0], up, 3), 3); /* it is a shell by now */
+    assert_true(process_alive(&p.process));
+
+    snprintf(path, sizeof path, "/proc/%d/stat", p.process.pid);
+    assert_int_equal(io_read_file(AT_FDCWD, path, 4096, &text, NULL, &e), 0);
+    assert_int_equal(sscanf(text,
+                            "%*d (sh) %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                            "%*s %*s %*s %*s %llu",
+                            &start),
+                     1);
+    assert_int_equal(p.process.start, start); /* proc(5): field 22, starttime */
+    free(text);
+    assert_int_equal(process_kill(&p.process, "sh", &e), 0);
+    assert_false(process_alive(&p.process));
+    spawned_done(&p);
+    for (int i = 0; i < 2; i++) {
+        close(in[i]);
+        close(out[i]);
+    }
+}
+
 static void signals_have_names_and_numbers(void **state)
 {
     static const struct {
@@ -166,6 +206,7 @@ int main(void)
         cmocka_unit_test(without_release_nothing_runs),
         cmocka_unit_test(a_program_that_is_not_there_is_named),
         cmocka_unit_test(a_process_is_its_pid_and_its_start),
+        cmocka_unit_test(a_process_stays_itself),
         cmocka_unit_test(signals_have_names_and_numbers),
     };
 
