@@ -197,7 +197,7 @@ SAN_LIBS := -lcmocka -ljansson -lseccomp -lcap-ng -lpthread
 $(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(SAN_ARCHIVES)
 	@mkdir -p $(@D)
 	$(call link,$(SAN),$(SAN_LIBS))
-$(filter $(BUILD)/unit/test_shim_% $(BUILD)/unit/test_exec,$(UNIT)): | $(BUILD)/bulkhead-shim
+$(filter $(BUILD)/unit/test_shim_% $(BUILD)/unit/test_exec $(BUILD)/unit/test_create,$(UNIT)): | $(BUILD)/bulkhead-shim
 .SECONDARY: $(patsubst %.c,$(BUILD)/san/%.o,$(wildcard tests/unit/*.c))
 
 .PHONY: unit-programs
