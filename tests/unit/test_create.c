@@ -28,8 +28,7 @@ int open(const char *path, int flags, ...)
     return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 
-/* --- the played programs -----------------------------------------------------------------------
- */
+/* --- the played programs ---------------------------------------------------------------------- */
 
 /* The VMM's behaviour, by its file's name: vmm-<request>-<how>. */
 static int play_vmm(int plan_fd, const char *name)
@@ -277,7 +276,7 @@ static void a_failure_at_any_step_is_undone(void **state)
     refused(b, RIG_ID, ECANCELED, "createRuntime");
     bundle_spec(b, "rootfs", "false", "");
     unlink(b->vmm);
-    refused(b, RIG_ID, ENOENT, "start ");
+    refused(b, RIG_ID, ENOENT, "cannot run bulkhead-vmm");
     assert_int_equal(symlink(self, b->vmm), 0);
 }
 
