@@ -197,16 +197,6 @@ static void signals_are_as_they_were(void **state)
     close(again);
 }
 
-/* What a shell starts in the background ignores SIGINT and SIGQUIT, what nohup starts SIGHUP. */
-static int nothing_is_ignored(void **state)
-{
-    (void)state;
-    return signal(SIGHUP, SIG_DFL) == SIG_ERR || signal(SIGINT, SIG_DFL) == SIG_ERR ||
-                   signal(SIGQUIT, SIG_DFL) == SIG_ERR || signal(SIGTERM, SIG_DFL) == SIG_ERR
-               ? -1
-               : 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,5 +208,5 @@ int main(void)
         cmocka_unit_test(signals_are_as_they_were),
     };
 
-    return cmocka_run_group_tests(tests, nothing_is_ignored, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
