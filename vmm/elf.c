@@ -2,7 +2,7 @@
  * The ELF loader: file header, program headers, PT_LOAD segments to their physical addresses.
  * Nothing of the file is believed: offsets, sizes and addresses are checked before they are used.
  * Pages of zeros are not written: RAM is zero already, and a page once touched is taken from the
- * host for good. Two fifths of our kernel's image are padding (rootfs/build-kernel, dig).
+ * host for good. Half of our kernel's image is padding (rootfs/build-kernel, dig).
  */
 #include "vmm/elf.h"
 

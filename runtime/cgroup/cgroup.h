@@ -40,7 +40,7 @@ void cgroup_remove_empty(const char *path);
 /* The same without the removal: the cgroup itself is someone else's (systemd's) to remove. */
 int cgroup_empty(const char *path, struct err *e) must_check;
 
-/* --- limits (cgroup_limits.c) ---------------------------------------------------------------- */
+/* --- limits (limits.c) ----------------------------------------------------------------------- */
 
 /* The VM as far as limits on the host depend on it. */
 struct cgroup_vm {

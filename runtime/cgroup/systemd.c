@@ -126,7 +126,6 @@ static int talk_begin(struct talk *t, const char *path, unsigned ms, struct err 
     int r = systemd_names(path, t->scope, t->slice, e);
 
     t->end = deadline_ns(ms);
-
     if (r == 0)
         r = load(&t->f, e);
     if (r < 0)

@@ -72,11 +72,11 @@ struct check_found {
 void check_add(struct check_report *r, const struct check_found *f, enum check_verdict verdict,
                const char *mend, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-void check_host(struct check_report *r);                          /* check_host.c */
-void check_limits(struct check_report *r);                        /* check_limits.c */
-void check_guest(struct check_report *r, const struct config *c); /* check_guest.c */
-void check_clients(struct check_report *r);                       /* check_clients.c */
-void check_kvm(struct check_report *r, const char *vmm_program);  /* check_kvm.c */
+void check_host(struct check_report *r);                          /* host.c */
+void check_limits(struct check_report *r);                        /* limits.c */
+void check_guest(struct check_report *r, const struct config *c); /* guest.c */
+void check_clients(struct check_report *r);                       /* clients.c */
+void check_kvm(struct check_report *r, const char *vmm_program);  /* kvm.c */
 
 /* One line of bulkhead-vmm --check, without its newline; false = not of that form. */
 bool check_parse(struct check_report *r, char *line);
